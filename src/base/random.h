@@ -1,0 +1,31 @@
+// A seeded random number generator (xoshiro256**, Blackman and Vigna 2018) whose sequence is ours for
+// ever: no decision may hang on a standard library's distribution or shuffle.
+#pragma once
+
+#include <cstdint>
+
+namespace foreshard {
+
+class Random {
+ public:
+  explicit Random(uint64_t seed);
+  uint64_t next();
+  // Uniform in [0, bound); bound > 0.
+  uint64_t below(uint64_t bound);
+  // Uniform in [low, high].
+  uint64_t between(uint64_t low, uint64_t high) { return low + below(high - low + 1); }
+  // Uniform in [0, 1).
+  double fraction();
+  // True with the given probability.
+  bool chance(double probability) { return fraction() < probability; }
+  // A generator of its own for a part, so that parts do not disturb each other's sequences.
+  Random fork() { return Random(next()); }
+
+ private:
+  uint64_t state_[4];
+};
+
+// One step of splitmix64: a good mix of an integer, the same everywhere and always.
+uint64_t mix64(uint64_t x);
+
+}  // namespace foreshard
