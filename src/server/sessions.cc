@@ -79,9 +79,14 @@ runtime::Task<Result<void>> Sessions::open(SessionName name) {
   // Same epoch, same driver: it may go on where its earlier session was. Otherwise it takes over.
   const bool same_driver = v.fence.value == name.epoch && v.state == FenceState::kOpen;
   const bool was_closed = v.state == FenceState::kClosed;
-  if (!same_driver) CO_TRY_VOID(co_await persist(name, was_closed ? FenceState::kOpen : FenceState::kOpening));
+  if (!same_driver) {
+    const FenceState state = was_closed ? FenceState::kOpen : FenceState::kOpening;
+    CO_TRY_VOID(co_await persist(name, state));
+  }
   while (v.working > 0 && !PLANTED("no drain at open")) co_await v.idle.wait();
-  if (!same_driver && !was_closed) CO_TRY_VOID(co_await hand_over(v, name));
+  if (!same_driver && !was_closed) {
+    CO_TRY_VOID(co_await hand_over(v, name));
+  }
   CO_TRY_VOID(still_newest(v, name));
   v.ready = true;
   v.granted_until_ns = runtime_.now_ns() + grant_ns_;
