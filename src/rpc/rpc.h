@@ -25,6 +25,7 @@ struct Request {
   Buffer control;
   Buffer data;
   uint64_t deadline_ns = UINT64_MAX;  // on the answering side's clock, from the remaining time that was sent
+  bool cancelled = false;  // set when the caller waits no longer: the reply will be dropped
 };
 
 struct Reply {

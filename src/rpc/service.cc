@@ -1,0 +1,316 @@
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "rpc/admission.h"
+#include "rpc/message.h"
+#include "rpc/receive_buffer.h"
+#include "rpc/rpc.h"
+#include "rpc/send_queue.h"
+
+namespace foreshard::rpc {
+namespace {
+
+constexpr size_t kErrorTextBytesMax = 4096;
+constexpr uint64_t kRefusalNs = 1'000'000'000;        // for telling a peer why it is turned away
+constexpr uint64_t kAcceptPauseNs = 100'000'000;      // when this process is out of files
+constexpr uint64_t kUnknownReplyBytes = 64u << 10;    // counted for a reply of which nothing is known
+
+struct ServiceState;
+
+// One connection of a service: its reader, its writer, and the calls that are being worked on. Lives as long as
+// any of their coroutines; ended by a fault of the peer, by its leaving, or by the service's stop().
+struct ServiceConnection {
+  ServiceConnection(std::shared_ptr<ServiceState> state, runtime::Executor& executor, uint64_t id,
+                    std::unique_ptr<runtime::Connection> stream, const ServiceOptions& options);
+  void end() {
+    peer.gone = true;
+    connection->shutdown();
+    send.close();
+    admission.close();
+  }
+
+  std::shared_ptr<ServiceState> service;
+  std::unique_ptr<runtime::Connection> connection;
+  SendQueue send;
+  ReceiveBuffer receive;
+  Admission admission;
+  runtime::Gate gate;
+  Peer peer;
+  struct RunningCall* running = nullptr;
+};
+
+// Links a call under way into its connection, for cancels to find.
+struct RunningCall {
+  RunningCall(ServiceConnection& c, uint64_t call_id, Request& r) : connection(c), id(call_id), request(r) {
+    next = connection.running;
+    if (next != nullptr) next->previous = this;
+    connection.running = this;
+  }
+  RunningCall(const RunningCall&) = delete;
+  RunningCall& operator=(const RunningCall&) = delete;
+  ~RunningCall() {
+    (previous != nullptr ? previous->next : connection.running) = next;
+    if (next != nullptr) next->previous = previous;
+  }
+  ServiceConnection& connection;
+  uint64_t id;
+  Request& request;
+  RunningCall* previous = nullptr;
+  RunningCall* next = nullptr;
+};
+
+struct ServiceState : std::enable_shared_from_this<ServiceState> {
+  ServiceState(runtime::Runtime& runtime, ServiceOptions o)
+      : executor(runtime.executor()), options(o), gate(executor), stopped(executor) {}
+
+  const Handler* handler_of(uint16_t method) const {
+    return method < handlers.size() && handlers[method] != nullptr ? handlers[method].get() : nullptr;
+  }
+
+  runtime::Executor& executor;
+  const ServiceOptions options;
+  runtime::Gate gate;
+  runtime::Signal stopped;  // set when stop() begins
+  std::vector<std::unique_ptr<Handler>> handlers;  // by method
+  std::vector<std::function<void(Peer&)>> gone_callbacks;
+  std::vector<std::shared_ptr<runtime::Listener>> listeners;
+  std::map<uint64_t, std::shared_ptr<ServiceConnection>> connections;
+  uint64_t next_peer_id = 1;
+};
+
+ServiceConnection::ServiceConnection(std::shared_ptr<ServiceState> state, runtime::Executor& executor, uint64_t id,
+                                     std::unique_ptr<runtime::Connection> stream, const ServiceOptions& options)
+    : service(std::move(state)),
+      connection(std::move(stream)),
+      send(executor, *connection),
+      receive(*connection),
+      admission(executor, options.calls_per_connection_max, options.bytes_per_connection_max),
+      gate(executor) {
+  peer.id = id;
+  peer.name = connection->peer();
+}
+
+// The shape of an outgoing reply; `text` must live as long as the message.
+void fill_reply(OutgoingMessage& message, uint64_t call_id, const Result<Reply>& reply, std::string& text) {
+  message.header.kind = static_cast<uint8_t>(MessageKind::kReply);
+  message.header.call_id = call_id;
+  if (reply) {
+    message.control = reply->control.span();
+    message.data = reply->data.span();
+    return;
+  }
+  const Error& error = reply.error();
+  message.header.status = static_cast<uint16_t>(error.code);
+  message.header.error_id = error.id;
+  text = error.detail.empty() ? std::string(error.context) : fmt::format("{}: {}", error.context, error.detail);
+  text.resize(std::min(text.size(), kErrorTextBytesMax));
+  message.control = as_bytes(text);
+}
+
+// Carries out one call and sends its answer. It owns the request until the answer has left.
+runtime::Task<void> run_call(std::shared_ptr<ServiceConnection> connection, std::optional<runtime::Gate::Pass>,
+                             Admission::Ticket ticket, uint64_t call_id, Request request) {
+  const RunningCall running(*connection, call_id, request);
+  Result<Reply> reply = fail(ErrorCode::kUnsupported, "unknown method", request.method);
+  const Handler* handler = connection->service->handler_of(request.method);
+  if (handler != nullptr) {
+    runtime::Task<Result<Reply>> task = (*handler)(connection->peer, request);
+    reply = co_await task;
+  }
+  if (request.cancelled || connection->peer.gone) co_return;
+  if (reply && (reply->control.size() > kControlBytesMax || reply->data.size() > kDataBytesMax))
+    reply = fail(ErrorCode::kTooLarge, "reply", std::max(reply->control.size(), reply->data.size()));
+  if (reply) ticket.resize(request.data.size() + reply->data.size());
+
+  std::string text;
+  runtime::WaitQueue sent(connection->service->executor);
+  OutgoingMessage message;
+  fill_reply(message, call_id, reply, text);
+  message.woken_at_end = &sent;
+  connection->send.enqueue(message);
+  while (!message.at_rest()) co_await sent.wait();
+}
+
+void cancel_call(ServiceConnection& connection, uint64_t call_id) {
+  for (RunningCall* call = connection.running; call != nullptr; call = call->next)
+    if (call->id == call_id) call->request.cancelled = true;
+}
+
+// Tells a peer that speaks another version, before it is turned away. Every version keeps the place of magic and
+// version, so it can at least read that.
+runtime::Task<void> refuse(ServiceConnection& connection, Error reason) {
+  runtime::WaitQueue sent(connection.service->executor);
+  std::string text;
+  OutgoingMessage message;
+  const Result<Reply> reply = fail(std::move(reason));
+  fill_reply(message, 0, reply, text);
+  message.woken_at_end = &sent;
+  connection.send.enqueue(message);
+  const uint64_t until_ns = connection.service->executor.now_ns() + kRefusalNs;
+  bool in_time = true;
+  while (!message.at_rest() && in_time) in_time = co_await sent.wait_until(until_ns);
+  if (message.at_rest()) co_return;
+  connection.end();
+  while (!message.at_rest()) co_await sent.wait();
+}
+
+runtime::Task<Result<void>> receive_part(ServiceConnection& connection, ByteSpan into, uint32_t crc) {
+  Result<void> taken = co_await connection.receive.take(into);
+  if (!taken) co_return taken;
+  if (crc32c(into) != crc) co_return fail(ErrorCode::kCorrupt, "message checksum");
+  co_return Result<void>();
+}
+
+// Without suspension when all of it has arrived already: true when done.
+Result<bool> receive_part_at_once(ServiceConnection& connection, ByteSpan into, uint32_t crc) {
+  if (connection.receive.available() < into.size()) return false;
+  connection.receive.take_available(into);
+  if (crc32c(into) != crc) return fail(ErrorCode::kCorrupt, "message checksum");
+  return true;
+}
+
+// Reads one message and starts its call.
+runtime::Task<Result<void>> read_message(const std::shared_ptr<ServiceConnection>& connection) {
+  ReceiveBuffer& receive = connection->receive;
+  if (receive.available() < kHeaderBytes) {
+    Result<void> filled = co_await receive.fill(kHeaderBytes);
+    if (!filled) co_return filled;
+  }
+  CO_TRY(const MessageHeader header, open_header(receive.peek(kHeaderBytes)));
+  receive.consume(kHeaderBytes);
+  if (static_cast<MessageKind>(header.kind) == MessageKind::kCancel) {
+    cancel_call(*connection, header.call_id);
+    co_return Result<void>();
+  }
+  if (static_cast<MessageKind>(header.kind) != MessageKind::kRequest || header.call_id == 0)
+    co_return fail(ErrorCode::kCorrupt, "message kind", header.kind);
+
+  const uint64_t reply_bytes = header.reply_data_bytes_max != 0 ? header.reply_data_bytes_max : kUnknownReplyBytes;
+  const uint64_t bytes = header.data_bytes + std::min<uint64_t>(reply_bytes, kDataBytesMax);
+  Admission::Ticket ticket = connection->admission.try_enter(bytes);
+  if (!ticket) ticket = co_await connection->admission.enter(bytes, UINT64_MAX);
+  if (!ticket) co_return fail(ErrorCode::kCancelled, "connection ended");
+
+  Request request;
+  request.method = header.method;
+  if (header.remaining_ns != UINT64_MAX) {
+    const uint64_t now_ns = connection->service->executor.now_ns();
+    request.deadline_ns = header.remaining_ns < UINT64_MAX - now_ns ? now_ns + header.remaining_ns : UINT64_MAX;
+  }
+  request.control = Buffer::allocate(header.control_bytes);
+  CO_TRY(const bool control_done, receive_part_at_once(*connection, request.control.span(), header.control_crc));
+  if (!control_done) {
+    Result<void> taken = co_await receive_part(*connection, request.control.span(), header.control_crc);
+    if (!taken) co_return taken;
+  }
+  request.data = Buffer::allocate(header.data_bytes);
+  CO_TRY(const bool data_done, receive_part_at_once(*connection, request.data.span(), header.data_crc));
+  if (!data_done) {
+    Result<void> taken = co_await receive_part(*connection, request.data.span(), header.data_crc);
+    if (!taken) co_return taken;
+  }
+  connection->service->executor.spawn(
+      run_call(connection, connection->gate.enter(), std::move(ticket), header.call_id, std::move(request)));
+  co_return Result<void>();
+}
+
+runtime::Task<void> write_replies(std::shared_ptr<ServiceConnection> connection, std::optional<runtime::Gate::Pass>) {
+  Result<void> outcome = co_await connection->send.run();
+  if (!outcome) LOG_DEBUG("rpc: lost {}: {}", connection->peer.name, outcome.error().message());
+  connection->end();
+}
+
+runtime::Task<void> serve_connection(std::shared_ptr<ServiceConnection> connection,
+                                     std::optional<runtime::Gate::Pass>) {
+  ServiceState& service = *connection->service;
+  service.executor.spawn(write_replies(connection, connection->gate.enter()));
+  while (!connection->peer.gone) {
+    Result<void> outcome = co_await read_message(connection);
+    if (outcome) continue;
+    Error& error = outcome.error();
+    if (error.code == ErrorCode::kUnsupported || error.code == ErrorCode::kCorrupt)
+      LOG_WARN("rpc: turned {} away: {}", connection->peer.name, error.message());
+    if (error.code == ErrorCode::kUnsupported) co_await refuse(*connection, std::move(error));
+    break;
+  }
+  connection->end();
+  co_await connection->gate.close();
+  for (const auto& callback : service.gone_callbacks) callback(connection->peer);
+  service.connections.erase(connection->peer.id);
+}
+
+runtime::Task<void> accept_loop(std::shared_ptr<ServiceState> service, std::shared_ptr<runtime::Listener> listener,
+                                std::optional<runtime::Gate::Pass>) {
+  while (!service->stopped.is_set()) {
+    Result<std::unique_ptr<runtime::Connection>> accepted = co_await listener->accept();
+    if (service->stopped.is_set()) break;
+    if (!accepted) {
+      if (accepted.error().code == ErrorCode::kCancelled) break;
+      LOG_WARN("rpc: cannot accept on {}: {}", listener->address(), accepted.error().message());
+      co_await service->stopped.wait_until(service->executor.now_ns() + kAcceptPauseNs);
+      continue;
+    }
+    if (service->connections.size() >= service->options.connections_max) {
+      LOG_WARN("rpc: turned {} away: {} connections are open already", (*accepted)->peer(),
+               service->connections.size());
+      (*accepted)->shutdown();
+      continue;
+    }
+    const uint64_t id = service->next_peer_id++;
+    auto connection = std::make_shared<ServiceConnection>(service, service->executor, id, std::move(*accepted),
+                                                          service->options);
+    service->connections.emplace(id, connection);
+    service->executor.spawn(serve_connection(std::move(connection), service->gate.enter()));
+  }
+}
+
+class StreamService final : public Service {
+ public:
+  StreamService(runtime::Runtime& runtime, ServiceOptions options)
+      : state_(std::make_shared<ServiceState>(runtime, options)) {}
+  ~StreamService() override {
+    end();
+    state_->connections.clear();  // they refer back to the state
+  }
+
+  void handle(uint16_t method, Handler handler) override {
+    if (state_->handlers.size() <= method) state_->handlers.resize(method + 1u);
+    state_->handlers[method] = std::make_unique<Handler>(std::move(handler));
+  }
+  void serve(std::unique_ptr<runtime::Listener> listener) override {
+    if (state_->stopped.is_set()) return;
+    std::shared_ptr<runtime::Listener> shared = std::move(listener);
+    state_->listeners.push_back(shared);
+    state_->executor.spawn(accept_loop(state_, std::move(shared), state_->gate.enter()));
+  }
+  void on_gone(std::function<void(Peer&)> callback) override {
+    state_->gone_callbacks.push_back(std::move(callback));
+  }
+  runtime::Task<void> stop() override {
+    end();
+    co_await state_->gate.close();
+  }
+
+ private:
+  void end() {
+    state_->stopped.set();
+    for (const auto& listener : state_->listeners) listener->shutdown();
+    state_->listeners.clear();
+    for (const auto& [id, connection] : state_->connections) connection->end();
+  }
+  std::shared_ptr<ServiceState> state_;
+};
+
+}  // namespace
+
+std::unique_ptr<Service> Service::create(runtime::Runtime& runtime, ServiceOptions options) {
+  return std::make_unique<StreamService>(runtime, options);
+}
+
+}  // namespace foreshard::rpc
