@@ -1,0 +1,394 @@
+#include "policy/cache/page_cache.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/random.h"
+
+namespace foreshard::policy {
+namespace {
+
+constexpr uint8_t kUsesMax = 3;
+constexpr uint64_t kPagesPerRegion = 256;
+// Shares of the capacity: beyond its share, a queue gives up its oldest page before the others do. The paper gives
+// the small queue a tenth. Probation is wide, since prefetched pages come in bursts and need their time.
+constexpr uint64_t kSmallDivisor = 10;
+constexpr uint64_t kProbationDivisor = 2;
+
+uint64_t scale(uint64_t hash, uint64_t bound) {
+  return static_cast<uint64_t>((static_cast<unsigned __int128>(hash) * bound) >> 64);
+}
+
+std::byte* map_arena(uint64_t pages) {
+  void* memory =
+      mmap(nullptr, pages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  ASSERT(memory != MAP_FAILED, pages);
+  return static_cast<std::byte*>(memory);
+}
+
+}  // namespace
+
+PageCache::PageCache(uint64_t capacity_bytes) {
+  capacity_pages_ = std::min(capacity_bytes, kCapacityBytesMax) / kPageBytes;
+  if (capacity_pages_ == 0) return;
+  arena_ = map_arena(capacity_pages_);
+  allocate_metadata();
+}
+
+PageCache::~PageCache() {
+  if (arena_ != nullptr) munmap(arena_, capacity_pages_ * kPageBytes);
+}
+
+void PageCache::allocate_metadata() {
+  table_ = std::vector<Entry>(capacity_pages_ + capacity_pages_ * 2 / 3 + 2);
+  slots_.resize(capacity_pages_);
+  slots_.shrink_to_fit();
+  ghosts_ = std::vector<Ghost>(capacity_pages_);
+  region_counters_ = std::vector<uint32_t>(capacity_pages_ / 8 + 1);
+}
+
+uint64_t PageCache::home(uint64_t key) const { return scale(mix64(key), table_.size()); }
+
+uint64_t PageCache::locate(uint64_t key) const {
+  uint64_t position = home(key);
+  while (table_[position].slot != kNone && table_[position].key != key) {
+    if (++position == table_.size()) position = 0;
+  }
+  return position;
+}
+
+// Linear probing without tombstones: entries behind the hole that may move closer to their home do so.
+void PageCache::remove_entry(uint64_t position) {
+  const uint64_t size = table_.size();
+  uint64_t hole = position;
+  for (uint64_t next = hole + 1;; ++next) {
+    if (next >= size) next = 0;
+    if (table_[next].slot == kNone) break;
+    const uint64_t from_home = (next + size - home(table_[next].key)) % size;
+    const uint64_t from_hole = (next + size - hole) % size;
+    if (from_home >= from_hole) {
+      table_[hole] = table_[next];
+      hole = next;
+    }
+  }
+  table_[hole] = Entry{};
+}
+
+uint32_t& PageCache::region_counter(uint64_t key) {
+  return region_counters_[scale(mix64(key / kPagesPerRegion), region_counters_.size())];
+}
+
+void PageCache::push_newest(Queue queue, uint32_t slot) {
+  List& list = queues_[queue];
+  slots_[slot].newer = kNone;
+  slots_[slot].older = list.newest;
+  if (list.newest != kNone) {
+    slots_[list.newest].newer = slot;
+  } else {
+    list.oldest = slot;
+  }
+  list.newest = slot;
+  ++list.pages;
+}
+
+void PageCache::unlink(Queue queue, uint32_t slot) {
+  List& list = queues_[queue];
+  const Slot& node = slots_[slot];
+  (node.newer != kNone ? slots_[node.newer].older : list.newest) = node.older;
+  (node.older != kNone ? slots_[node.older].newer : list.oldest) = node.newer;
+  --list.pages;
+}
+
+PageCache::Hit PageCache::find(uint64_t key) {
+  if (capacity_pages_ == 0) [[unlikely]] {
+    ++statistics_.misses;
+    return {};
+  }
+  Entry& entry = table_[locate(key)];
+  if (entry.slot == kNone) {
+    ++statistics_.misses;
+    return {};
+  }
+  ++statistics_.hits;
+  if (entry.queue == kProbation) [[unlikely]] {
+    first_use(entry);
+    return {data(entry.slot), true};
+  }
+  if (entry.uses < kUsesMax) ++entry.uses;
+  return {data(entry.slot), false};
+}
+
+const std::byte* PageCache::peek(uint64_t key) const {
+  if (capacity_pages_ == 0) return nullptr;
+  const Entry& entry = table_[locate(key)];
+  return entry.slot == kNone ? nullptr : data(entry.slot);
+}
+
+// From its first use on a prefetched page is what it would be had it been read on demand.
+void PageCache::first_use(Entry& entry) {
+  ++statistics_.prefetched_used;
+  --statistics_.prefetched_waiting;
+  unlink(kProbation, entry.slot);
+  entry.queue = take_ghost(entry.key) ? kMain : kSmall;
+  entry.uses = 0;
+  push_newest(entry.queue, entry.slot);
+}
+
+void PageCache::waste(uint64_t key) {
+  ++statistics_.prefetched_wasted;
+  --statistics_.prefetched_waiting;
+  if (on_wasted_) on_wasted_(key);
+}
+
+std::byte* PageCache::overwrite(uint64_t key) {
+  if (capacity_pages_ == 0) return nullptr;
+  Entry& entry = table_[locate(key)];
+  if (entry.slot == kNone) return nullptr;
+  if (entry.queue == kProbation) {
+    waste(key);
+    unlink(kProbation, entry.slot);
+    entry.queue = kSmall;
+    push_newest(kSmall, entry.slot);
+  }
+  return data(entry.slot);
+}
+
+std::byte* PageCache::insert(uint64_t key, Origin origin) {
+  if (capacity_pages_ == 0) return nullptr;
+  const uint64_t position = locate(key);
+  if (table_[position].slot == kNone) return insert_new(key, origin, position);
+  if (origin == Origin::kWrite) return overwrite(key);
+  // A demand read that fetched what was prefetched meanwhile has used it.
+  if (origin == Origin::kDemand && table_[position].queue == kProbation) first_use(table_[position]);
+  return data(table_[position].slot);
+}
+
+std::byte* PageCache::insert_new(uint64_t key, Origin origin, uint64_t position) {
+  if (used_pages_ == capacity_pages_) {
+    make_room();
+    position = locate(key);
+  }
+  const uint32_t slot = take_slot();
+  Queue queue = kProbation;
+  if (origin == Origin::kPrefetch) {
+    ++statistics_.prefetched;
+    ++statistics_.prefetched_waiting;
+  } else {
+    queue = take_ghost(key) ? kMain : kSmall;
+  }
+  slots_[slot].key = key;
+  table_[position] = Entry{.key = key, .slot = slot, .uses = 0, .queue = queue, .padding = 0};
+  push_newest(queue, slot);
+  ++region_counter(key);
+  ++used_pages_;
+  ++statistics_.inserted;
+  return data(slot);
+}
+
+uint32_t PageCache::take_slot() {
+  if (free_ == kNone) return static_cast<uint32_t>(untouched_++);
+  return std::exchange(free_, slots_[free_].newer);
+}
+
+void PageCache::make_room() {
+  if (queues_[kProbation].pages > capacity_pages_ / kProbationDivisor) return evict_oldest(kProbation);
+  for (;;) {
+    const bool small_first = queues_[kSmall].pages > capacity_pages_ / kSmallDivisor || queues_[kMain].pages == 0;
+    if (small_first && queues_[kSmall].pages != 0) {
+      if (evict_from_small()) return;
+    } else if (queues_[kMain].pages != 0) {
+      if (evict_from_main()) return;
+    } else {
+      return evict_oldest(kProbation);
+    }
+  }
+}
+
+void PageCache::evict_oldest(Queue queue) {
+  ++statistics_.evicted;
+  drop(locate(slots_[queues_[queue].oldest].key));
+}
+
+// Each look at the oldest page either evicts it, moves it on for good, or takes away one of its few uses, so that
+// the loops around these two end.
+bool PageCache::evict_from_small() {
+  const uint32_t slot = queues_[kSmall].oldest;
+  const uint64_t key = slots_[slot].key;
+  Entry& entry = table_[locate(key)];
+  if (entry.uses > 0) {
+    unlink(kSmall, slot);
+    entry.queue = kMain;
+    entry.uses = 0;
+    push_newest(kMain, slot);
+    return false;
+  }
+  remember_ghost(key);
+  evict_oldest(kSmall);
+  return true;
+}
+
+bool PageCache::evict_from_main() {
+  const uint32_t slot = queues_[kMain].oldest;
+  Entry& entry = table_[locate(slots_[slot].key)];
+  if (entry.uses > 0) {
+    --entry.uses;
+    unlink(kMain, slot);
+    push_newest(kMain, slot);
+    return false;
+  }
+  evict_oldest(kMain);
+  return true;
+}
+
+void PageCache::drop(uint64_t position) {
+  const Entry entry = table_[position];
+  if (entry.queue == kProbation) waste(entry.key);
+  unlink(entry.queue, entry.slot);
+  remove_entry(position);
+  --region_counter(entry.key);
+  slots_[entry.slot].newer = free_;
+  free_ = entry.slot;
+  --used_pages_;
+}
+
+// Ghosts lie where their hash says, a newer one replacing an older: the table forgets some early, and in return
+// needs no queue. One is believed for as many evictions as the main queue holds pages.
+void PageCache::remember_ghost(uint64_t key) {
+  const uint64_t hash = mix64(key);
+  ghosts_[scale(hash, ghosts_.size())] = {static_cast<uint32_t>(hash), ghost_stamp_++};
+}
+
+bool PageCache::take_ghost(uint64_t key) {
+  const uint64_t hash = mix64(key);
+  Ghost& ghost = ghosts_[scale(hash, ghosts_.size())];
+  if (ghost.stamp == 0 || ghost.fingerprint != static_cast<uint32_t>(hash)) return false;
+  const bool recent = ghost_stamp_ - ghost.stamp <= capacity_pages_ - capacity_pages_ / kSmallDivisor;
+  ghost = {};
+  return recent;
+}
+
+bool PageCache::erase(uint64_t key) {
+  if (capacity_pages_ == 0) return false;
+  const uint64_t position = locate(key);
+  if (table_[position].slot == kNone) return false;
+  ++statistics_.erased;
+  drop(position);
+  return true;
+}
+
+uint64_t PageCache::erase_range(uint64_t first, uint64_t count) {
+  if (used_pages_ == 0 || count == 0) return 0;
+  const uint64_t last = count - 1 > UINT64_MAX - first ? UINT64_MAX : first + (count - 1);
+  const uint64_t used_before = used_pages_;
+  if ((last - first) / kPagesPerRegion > slots_.size() / 16) {
+    for (uint64_t slot = 0; slot < untouched_; ++slot) {
+      const uint64_t key = slots_[slot].key;
+      if (key < first || key > last) continue;
+      // A free slot still names the page that it held; if that page lives elsewhere now, it goes all the same.
+      erase(key);
+    }
+    return used_before - used_pages_;
+  }
+  for (uint64_t key = first;;) {
+    const uint64_t region_last = std::min(last, key | (kPagesPerRegion - 1));
+    if (region_counter(key) != 0) {
+      for (uint64_t page = key;; ++page) {
+        erase(page);
+        if (page == region_last) break;
+      }
+    }
+    if (region_last == last) return used_before - used_pages_;
+    key = region_last + 1;
+  }
+}
+
+// Moves the pages in slots beyond the new end into free ones before it, and makes a new free list.
+void PageCache::compact_slots(uint64_t pages) {
+  std::vector<bool> taken(untouched_, false);
+  for (const List& list : queues_) {
+    for (uint32_t slot = list.newest; slot != kNone; slot = slots_[slot].older) taken[slot] = true;
+  }
+  uint32_t target = 0;
+  for (uint64_t from = pages; from < untouched_; ++from) {
+    if (!taken[from]) continue;
+    while (taken[target]) ++target;
+    taken[target] = true;
+    const Slot& node = slots_[from];
+    Entry& entry = table_[locate(node.key)];
+    List& list = queues_[entry.queue];
+    (node.newer != kNone ? slots_[node.newer].older : list.newest) = target;
+    (node.older != kNone ? slots_[node.older].newer : list.oldest) = target;
+    slots_[target] = node;
+    entry.slot = target;
+    std::memcpy(data(target), data(static_cast<uint32_t>(from)), kPageBytes);
+  }
+  untouched_ = std::min(untouched_, pages);
+  free_ = kNone;
+  for (uint64_t slot = untouched_; slot-- > 0;) {
+    if (taken[slot]) continue;
+    slots_[slot].newer = free_;
+    free_ = static_cast<uint32_t>(slot);
+  }
+}
+
+void PageCache::set_capacity(uint64_t capacity_bytes) {
+  const uint64_t pages = std::min(capacity_bytes, kCapacityBytesMax) / kPageBytes;
+  if (pages == capacity_pages_) return;
+  while (used_pages_ > pages) make_room();
+  if (capacity_pages_ != 0 && pages != 0) {
+    if (pages < capacity_pages_) compact_slots(pages);
+    void* memory = mremap(arena_, capacity_pages_ * kPageBytes, pages * kPageBytes, MREMAP_MAYMOVE);
+    ASSERT(memory != MAP_FAILED, pages);
+    arena_ = static_cast<std::byte*>(memory);
+    const std::vector<Entry> old = std::exchange(table_, {});
+    capacity_pages_ = pages;
+    allocate_metadata();
+    for (const Entry& entry : old) {
+      if (entry.slot == kNone) continue;
+      table_[locate(entry.key)] = entry;
+      ++region_counter(entry.key);
+    }
+    return;
+  }
+  if (arena_ != nullptr) munmap(arena_, capacity_pages_ * kPageBytes);
+  arena_ = nullptr;
+  free_ = kNone;
+  untouched_ = 0;
+  capacity_pages_ = pages;
+  if (pages != 0) arena_ = map_arena(pages);
+  allocate_metadata();
+}
+
+void PageCache::check() const {
+  uint64_t pages = 0;
+  std::vector<bool> seen(slots_.size(), false);
+  for (uint8_t queue = 0; queue < kQueues; ++queue) {
+    uint64_t in_queue = 0;
+    uint32_t newer = kNone;
+    for (uint32_t slot = queues_[queue].newest; slot != kNone; newer = slot, slot = slots_[slot].older) {
+      ASSERT(!seen[slot], slot);
+      seen[slot] = true;
+      ASSERT(slots_[slot].newer == newer, slot);
+      const Entry& entry = table_[locate(slots_[slot].key)];
+      ASSERT(entry.slot == slot && entry.queue == queue, slot);
+      ++in_queue;
+    }
+    ASSERT(queues_[queue].oldest == newer, queue);
+    ASSERT(queues_[queue].pages == in_queue, queue, in_queue);
+    pages += in_queue;
+  }
+  uint64_t entries = 0;
+  for (const Entry& entry : table_) entries += entry.slot != kNone;
+  ASSERT(pages == used_pages_ && entries == used_pages_ && used_pages_ <= capacity_pages_, pages, entries);
+  uint64_t counted = 0;
+  for (const uint32_t counter : region_counters_) counted += counter;
+  ASSERT(capacity_pages_ == 0 || counted == used_pages_, counted);
+  ASSERT(queues_[kProbation].pages == statistics_.prefetched_waiting);
+  ASSERT(statistics_.prefetched ==
+         statistics_.prefetched_used + statistics_.prefetched_wasted + statistics_.prefetched_waiting);
+}
+
+}  // namespace foreshard::policy

@@ -1,0 +1,151 @@
+// PageCache: a read cache of 4 KiB pages under opaque 64-bit keys, with a byte bound. Pages lie in one arena that
+// the kernel fills as it is touched; replacement is S3-FIFO (Yang et al., SOSP 2023), which resists scans, with a
+// third queue in front: prefetched pages wait there, on probation, until their first use.
+//
+// Owner: a driver or a replica server, one executor. It stores what it is told; that a fill is not older than a
+// write is for its owner to ensure (FillGuard). Pointers that it hands out stay good until the next call that is
+// not const. Deterministic: no decision hangs on anything but the calls made.
+//
+// Memory: the capacity, and kMetadataBytesPerPage for each of its pages, allocated with the cache.
+//
+// Invariant: every page held is in exactly one queue and one entry of the table; a page on probation was
+// prefetched and never used; used + wasted + on probation = prefetched.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace foreshard::policy {
+
+// Why a page is put into the cache.
+enum class Origin : uint8_t { kDemand, kPrefetch, kWrite };
+
+struct PageCacheStatistics {
+  uint64_t hits = 0, misses = 0;       // of find()
+  uint64_t inserted = 0;               // pages put in that were not there, whatever their origin
+  uint64_t evicted = 0;                // pushed out for want of room
+  uint64_t erased = 0;                 // by erase() and erase_range()
+  uint64_t prefetched = 0;             // inserted as kPrefetch
+  uint64_t prefetched_used = 0;        // of those: found once at least
+  uint64_t prefetched_wasted = 0;      // of those: evicted, erased or overwritten without having been found
+  uint64_t prefetched_waiting = 0;     // of those: still on probation
+};
+
+class PageCache {
+ public:
+  struct Hit {
+    const std::byte* data = nullptr;  // kPageBytes of it; null: not cached
+    bool first_use = false;           // it was prefetched, and this is its first use
+    explicit operator bool() const { return data != nullptr; }
+  };
+
+  // An upper bound: 1/0.6 entries of 16 bytes, a slot of 16, a ghost of 8, a share of the region counters.
+  static constexpr uint64_t kMetadataBytesPerPage = 56;
+  // The arena is addressed by 32-bit slots: 8 TiB at most.
+  static constexpr uint64_t kCapacityBytesMax = (uint64_t{1} << 31) * kPageBytes;
+
+  // A capacity below one page never stores anything.
+  explicit PageCache(uint64_t capacity_bytes);
+  ~PageCache();
+  PageCache(const PageCache&) = delete;
+  PageCache& operator=(const PageCache&) = delete;
+
+  // The page for a reader: counts a hit or a miss, and promotes.
+  Hit find(uint64_t key);
+  // Whether the page is there, without any effect.
+  bool contains(uint64_t key) const { return capacity_pages_ != 0 && table_[locate(key)].slot != kNone; }
+  // The page without any effect on replacement or statistics; null: not cached.
+  const std::byte* peek(uint64_t key) const;
+  // Where the caller must copy the page, at once. Evicts as needed; a page already there keeps its place in the
+  // queues (a prefetched one that is written over is wasted). Null only if the capacity is below one page.
+  std::byte* insert(uint64_t key, Origin origin);
+  // Where a cached page may be written over in place; null: not cached.
+  std::byte* overwrite(uint64_t key);
+
+  bool erase(uint64_t key);
+  // Erases the keys [first, first + count), in time of the smaller of count/256 + pages found and the capacity.
+  // Returns how many were there.
+  uint64_t erase_range(uint64_t first, uint64_t count);
+  // Evicts down to the new capacity and keeps the rest.
+  void set_capacity(uint64_t capacity_bytes);
+
+  // Told of every prefetched page that leaves unused. It must not call into the cache.
+  void set_on_wasted(std::function<void(uint64_t key)> on_wasted) { on_wasted_ = std::move(on_wasted); }
+
+  uint64_t used_bytes() const { return used_pages_ * kPageBytes; }
+  uint64_t capacity_bytes() const { return capacity_pages_ * kPageBytes; }
+  uint64_t memory_bytes_max() const { return capacity_pages_ * (kPageBytes + kMetadataBytesPerPage); }
+  const PageCacheStatistics& statistics() const { return statistics_; }
+  // Walks everything and trips an ASSERT where the invariant does not hold. For tests.
+  void check() const;
+
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+  enum Queue : uint8_t { kProbation, kSmall, kMain, kQueues };
+
+  // One open-addressing entry: what a hit needs lies in one cache line.
+  struct Entry {
+    uint64_t key = 0;
+    uint32_t slot = kNone;
+    uint8_t uses = 0;  // since it was last considered for eviction, capped
+    Queue queue = kSmall;
+    uint16_t padding = 0;
+  };
+  static_assert(sizeof(Entry) == 16);
+  struct Slot {
+    uint64_t key = 0;
+    uint32_t newer = kNone;  // towards the head of its queue; of a free slot: the next free one
+    uint32_t older = kNone;
+  };
+  struct List {
+    uint32_t newest = kNone, oldest = kNone;
+    uint64_t pages = 0;
+  };
+  // A page that left the small queue lately and should come back into the main one.
+  struct Ghost {
+    uint32_t fingerprint = 0;
+    uint32_t stamp = 0;
+  };
+
+  uint64_t home(uint64_t key) const;
+  uint64_t locate(uint64_t key) const;  // the key's entry, or the empty one where it would go
+  void remove_entry(uint64_t position);
+  std::byte* data(uint32_t slot) const { return arena_ + uint64_t{slot} * kPageBytes; }
+  uint32_t& region_counter(uint64_t key);
+  uint32_t take_slot();
+  void push_newest(Queue queue, uint32_t slot);
+  void unlink(Queue queue, uint32_t slot);
+  void make_room();
+  void evict_oldest(Queue queue);
+  bool evict_from_small();
+  bool evict_from_main();
+  void drop(uint64_t position);  // entry, slot and counts of a page that leaves
+  void first_use(Entry& entry);
+  void waste(uint64_t key);
+  void remember_ghost(uint64_t key);
+  bool take_ghost(uint64_t key);
+  void allocate_metadata();
+  void compact_slots(uint64_t pages);
+  std::byte* insert_new(uint64_t key, Origin origin, uint64_t position);
+
+  uint64_t capacity_pages_ = 0;
+  uint64_t used_pages_ = 0;
+  std::byte* arena_ = nullptr;
+  std::vector<Entry> table_;
+  std::vector<Slot> slots_;
+  std::vector<Ghost> ghosts_;
+  std::vector<uint32_t> region_counters_;  // by hash of key / 256: how many pages are cached; 0 lets a range skip
+  std::array<List, kQueues> queues_;
+  uint32_t free_ = kNone;        // slots given back
+  uint64_t untouched_ = 0;       // slots from here on were never used
+  uint32_t ghost_stamp_ = 1;     // counts the pages remembered
+  std::function<void(uint64_t)> on_wasted_;
+  PageCacheStatistics statistics_;
+};
+
+}  // namespace foreshard::policy

@@ -1,0 +1,225 @@
+// Shows that PageCache returns what was last stored and nothing else, keeps its byte bound, accounts for every
+// prefetched page, and resists scans: against a plain map as model, under random operations.
+#include "policy/cache/page_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "base/random.h"
+
+namespace foreshard::policy {
+namespace {
+
+void fill(std::byte* page, uint64_t value) {
+  ASSERT_NE(page, nullptr);
+  std::memcpy(page, &value, 8);
+  std::memcpy(page + kPageBytes - 8, &value, 8);
+}
+
+uint64_t content(const std::byte* page) {
+  uint64_t front = 0, back = 0;
+  std::memcpy(&front, page, 8);
+  std::memcpy(&back, page + kPageBytes - 8, 8);
+  return front == back ? front : ~uint64_t{0};
+}
+
+// The model knows each page's newest content and which pages were prefetched and not used since; the cache may
+// have evicted any of them, but must say so of prefetched ones.
+struct Model {
+  explicit Model(uint64_t capacity_pages, uint64_t seed) : cache(capacity_pages * kPageBytes), random(seed) {
+    cache.set_on_wasted([this](uint64_t key) { wasted.insert(key); });
+  }
+
+  void expect_wasted(bool expected, uint64_t key) {
+    EXPECT_EQ(wasted.erase(key) == 1, expected) << key;
+    unused.erase(key);
+  }
+  void settle_evictions() {
+    for (const uint64_t key : wasted) {
+      EXPECT_EQ(unused.erase(key), 1u) << key;
+      EXPECT_FALSE(cache.contains(key));
+    }
+    wasted.clear();
+  }
+  void insert(uint64_t key) {
+    const Origin origin = static_cast<Origin>(random.below(3));
+    const bool there = cache.contains(key);
+    const uint64_t value = origin != Origin::kWrite && there ? newest[key] : random.next() | 1;
+    std::byte* page = cache.insert(key, origin);
+    if (cache.capacity_bytes() == 0) {
+      EXPECT_EQ(page, nullptr);
+      return;
+    }
+    fill(page, value);
+    newest[key] = value;
+    if (there && origin == Origin::kWrite) expect_wasted(unused.contains(key), key);
+    if (there && origin == Origin::kDemand) unused.erase(key);
+    settle_evictions();
+    if (!there && origin == Origin::kPrefetch) unused.insert(key);
+  }
+  void find(uint64_t key) {
+    const bool there = cache.contains(key);
+    const PageCache::Hit hit = cache.find(key);
+    EXPECT_EQ(static_cast<bool>(hit), there);
+    if (!hit) return;
+    EXPECT_EQ(content(hit.data), newest.at(key));
+    EXPECT_EQ(hit.first_use, unused.erase(key) == 1) << key;
+  }
+  void erase_range(uint64_t first, uint64_t count) {
+    const uint64_t before = cache.used_bytes() / kPageBytes;
+    const uint64_t erased = cache.erase_range(first, count);
+    EXPECT_EQ(cache.used_bytes() / kPageBytes + erased, before);
+    for (uint64_t key = first; key < first + std::min<uint64_t>(count, 4096); ++key) {
+      EXPECT_FALSE(cache.contains(key));
+      newest.erase(key);
+    }
+    settle_evictions();
+  }
+  void step(uint64_t keys) {
+    const uint64_t key = keys_base + random.below(keys);
+    const uint64_t what = random.below(1000);
+    if (what < 450) {
+      insert(key);
+    } else if (what < 900) {
+      find(key);
+    } else if (what < 950) {
+      const bool there = cache.contains(key);
+      EXPECT_EQ(cache.erase(key), there);
+      EXPECT_FALSE(cache.contains(key));
+      settle_evictions();
+    } else if (what < 990) {
+      std::byte* page = cache.overwrite(key);
+      if (page == nullptr) return;
+      expect_wasted(unused.contains(key), key);
+      fill(page, newest[key] = random.next() | 1);
+    } else if (what < 998) {
+      const uint64_t huge = uint64_t{1} << 40;
+      erase_range(key, random.chance(0.1) ? huge : random.below(40));
+    } else {
+      cache.set_capacity(random.below(300) * kPageBytes);
+      settle_evictions();
+    }
+  }
+
+  PageCache cache;
+  Random random;
+  uint64_t keys_base = 0;
+  std::map<uint64_t, uint64_t> newest;
+  std::set<uint64_t> unused, wasted;
+};
+
+TEST(PageCache, BehavesAsItsModelUnderRandomOperations) {
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    Model model(seed % 3 == 0 ? 0 : 20 * seed, seed);
+    model.keys_base = seed % 2 == 0 ? 0 : seed << 50;
+    for (int i = 0; i < 8000; ++i) {
+      model.step(600);
+      ASSERT_LE(model.cache.used_bytes(), model.cache.capacity_bytes());
+      if (i % 500 == 0) model.cache.check();
+    }
+    model.cache.check();
+    ASSERT_EQ(model.cache.statistics().prefetched_waiting, model.unused.size());
+    if (testing::Test::HasFailure()) FAIL() << "seed " << seed;
+  }
+}
+
+TEST(PageCache, AZeroCapacityNeverStores) {
+  PageCache cache(4095);
+  EXPECT_EQ(cache.insert(1, Origin::kDemand), nullptr);
+  EXPECT_FALSE(cache.contains(1));
+  EXPECT_FALSE(cache.find(1));
+  EXPECT_EQ(cache.overwrite(1), nullptr);
+  EXPECT_FALSE(cache.erase(1));
+  EXPECT_EQ(cache.erase_range(0, UINT64_MAX), 0u);
+  EXPECT_EQ(cache.statistics().misses, 1u);
+}
+
+TEST(PageCache, OnePageOfCapacityHoldsTheLastOne) {
+  PageCache cache(kPageBytes);
+  for (uint64_t key = 0; key < 10; ++key) {
+    fill(cache.insert(key, static_cast<Origin>(key % 3)), key);
+    EXPECT_EQ(content(cache.peek(key)), key);
+    EXPECT_EQ(cache.used_bytes(), kPageBytes);
+  }
+  cache.check();
+}
+
+// A working set that is used again and again survives a scan ten times as long as the cache, which would leave an
+// LRU cache with nothing of it.
+TEST(PageCache, AScanLeavesTheWorkingSetAlone) {
+  PageCache cache(1000 * kPageBytes);
+  for (int round = 0; round < 3; ++round) {
+    for (uint64_t key = 0; key < 500; ++key) {
+      if (!cache.find(key)) cache.insert(key, Origin::kDemand);
+    }
+  }
+  for (uint64_t key = 100000; key < 110000; ++key) {
+    if (!cache.find(key)) cache.insert(key, Origin::kDemand);
+  }
+  uint64_t left = 0;
+  for (uint64_t key = 0; key < 500; ++key) left += cache.contains(key);
+  EXPECT_GE(left, 450u);
+}
+
+TEST(PageCache, PrefetchedPagesThatNobodyUsesLeaveTheWorkingSetHalfTheCacheAtLeast) {
+  PageCache cache(1000 * kPageBytes);
+  for (int round = 0; round < 2; ++round) {
+    for (uint64_t key = 0; key < 400; ++key) {
+      if (!cache.find(key)) cache.insert(key, Origin::kDemand);
+    }
+  }
+  uint64_t wasted = 0;
+  cache.set_on_wasted([&](uint64_t) { ++wasted; });
+  for (uint64_t key = 100000; key < 105000; ++key) cache.insert(key, Origin::kPrefetch);
+  uint64_t left = 0;
+  for (uint64_t key = 0; key < 400; ++key) left += cache.contains(key);
+  EXPECT_EQ(left, 400u);
+  EXPECT_EQ(wasted + cache.statistics().prefetched_waiting, 5000u);
+}
+
+TEST(PageCache, TheSameCallsLeaveTheSamePages) {
+  const auto run = [] {
+    PageCache cache(200 * kPageBytes);
+    Random random(7);
+    for (int i = 0; i < 20000; ++i) {
+      const uint64_t key = random.below(500) * random.below(3);
+      if (!cache.find(key)) cache.insert(key, static_cast<Origin>(random.below(3)));
+    }
+    std::vector<bool> present;
+    for (uint64_t key = 0; key < 1000; ++key) present.push_back(cache.contains(key));
+    return present;
+  };
+  EXPECT_EQ(run(), run());
+}
+
+TEST(PageCache, GrowingKeepsEveryPage) {
+  PageCache cache(100 * kPageBytes);
+  for (uint64_t key = 0; key < 100; ++key) fill(cache.insert(key, Origin::kDemand), key + 1);
+  cache.set_capacity(1000 * kPageBytes);
+  for (uint64_t key = 0; key < 100; ++key) EXPECT_EQ(content(cache.find(key).data), key + 1);
+  for (uint64_t key = 100; key < 1000; ++key) fill(cache.insert(key, Origin::kDemand), key + 1);
+  cache.check();
+  EXPECT_EQ(cache.used_bytes(), 1000 * kPageBytes);
+  cache.set_capacity(10 * kPageBytes);
+  cache.check();
+  uint64_t left = 0;
+  for (uint64_t key = 0; key < 1000; ++key) {
+    if (!cache.contains(key)) continue;
+    EXPECT_EQ(content(cache.peek(key)), key + 1);
+    ++left;
+  }
+  EXPECT_EQ(left, 10u);
+}
+
+TEST(PageCache, StaysWithinItsStatedMetadata) {
+  // 5/3 entries and the two spare ones, a slot, a ghost and an eighth of a counter.
+  const double bytes = 5.0 / 3 * 16 + 16 + 8 + 0.5;
+  EXPECT_LE(bytes + 1, static_cast<double>(PageCache::kMetadataBytesPerPage));
+}
+
+}  // namespace
+}  // namespace foreshard::policy
