@@ -9,7 +9,7 @@ namespace {
 void write_to_stderr(LogLevel level, std::string_view line) {
   static constexpr const char* kNames[] = {"debug", "info", "warn", "error", "off"};
   timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
+  clock_gettime(CLOCK_REALTIME, &now);  // tidy: the stamp of a line of the default sink, decides nothing
   tm parts{};
   gmtime_r(&now.tv_sec, &parts);
   std::fprintf(stderr, "%02d:%02d:%02d.%03ld %-5s %.*s\n", parts.tm_hour, parts.tm_min, parts.tm_sec,

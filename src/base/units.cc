@@ -69,7 +69,8 @@ std::string format_scaled(double value, const char* const* names, int count, dou
 }  // namespace
 
 Result<uint64_t> parse_size(std::string_view text) {
-  return parse_with_unit(text, kSizes, "size", "a number with K, M, G or T (powers of 1024) or kB, MB, GB (decimal), such as 10G");
+  return parse_with_unit(text, kSizes, "size",
+                         "a number with K, M, G or T (powers of 1024) or kB, MB, GB (decimal), such as 10G");
 }
 
 std::string format_size(uint64_t bytes) {
@@ -92,7 +93,8 @@ Result<void> check_name(std::string_view name) {
   for (char c : name) good = good && (plain(c) || c == '.' || c == '_' || c == '-');
   if (good) return {};
   return fail(ErrorCode::kInvalid, "name",
-              "'" + std::string(name) + "' is not a name; use 1 to 63 of a-z, 0-9, '.', '_', '-', starting with a letter or digit");
+              "'" + std::string(name) +
+                  "' is not a name; use 1 to 63 of a-z, 0-9, '.', '_', '-', starting with a letter or digit");
 }
 
 }  // namespace foreshard

@@ -117,7 +117,8 @@ class TestConnection final : public runtime::Connection {
     if (pipe.writer == nullptr) return;
     if (pipe.broken || pipe.ended) return end(executor, pipe.writer, -EPIPE);
     for (iovec& part : pipe.from) {
-      const size_t count = std::min(part.iov_len, pipe.capacity_bytes - std::min(pipe.capacity_bytes, pipe.bytes.size()));
+      const size_t count =
+          std::min(part.iov_len, pipe.capacity_bytes - std::min(pipe.capacity_bytes, pipe.bytes.size()));
       const auto* bytes = static_cast<const std::byte*>(part.iov_base);
       pipe.bytes.insert(pipe.bytes.end(), bytes, bytes + count);
       part.iov_base = static_cast<std::byte*>(part.iov_base) + count;

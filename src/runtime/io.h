@@ -139,7 +139,8 @@ struct AwaiterBase : IoOp {
   bool await_ready() { return false; }
   Result<void> whole(uint64_t wanted, const char* context) const {
     if (result < 0) return foreshard::fail(error_from_errno(static_cast<int>(-result), context));
-    if (static_cast<uint64_t>(result) != wanted) return foreshard::fail(ErrorCode::kIo, context, static_cast<uint64_t>(result));
+    if (static_cast<uint64_t>(result) != wanted)
+      return foreshard::fail(ErrorCode::kIo, context, static_cast<uint64_t>(result));
     return {};
   }
 };

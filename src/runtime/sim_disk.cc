@@ -191,7 +191,8 @@ void SimStorage::finish_read(Operation& operation) {
     const uint64_t to = std::min(end, other->offset + other->data.size());
     for (uint64_t at = from; at < to; at += kSectorBytes) {
       if (random.chance(0.5)) continue;
-      std::memcpy(operation.into.data() + (at - operation.offset), other->data.data() + (at - other->offset), kSectorBytes);
+      std::memcpy(operation.into.data() + (at - operation.offset), other->data.data() + (at - other->offset),
+                  kSectorBytes);
     }
   }
   operation.end(static_cast<int64_t>(operation.into.size()));
@@ -432,7 +433,8 @@ Result<void> SimDisk::rename(const std::string& from, const std::string& to) {
 Result<std::vector<std::string>> SimDisk::list(const std::string& folder) {
   const std::string prefix = clean(folder).empty() ? std::string() : clean(folder) + "/";
   std::vector<std::string> names;
-  for (auto it = storage_.names_.lower_bound(prefix); it != storage_.names_.end() && it->first.starts_with(prefix); ++it) {
+  for (auto it = storage_.names_.lower_bound(prefix); it != storage_.names_.end() && it->first.starts_with(prefix);
+       ++it) {
     const std::string rest = it->first.substr(prefix.size());
     const std::string name = rest.substr(0, rest.find('/'));
     if (names.empty() || names.back() != name) names.push_back(name);

@@ -205,7 +205,8 @@ TEST(SimDisk, EachFaultFiresAndIsCounted) {
     for (std::byte b : buffer.span()) EXPECT_EQ(b, std::byte{1});
     co_await write_all(**file, 1);
     got = co_await (*file)->read(0, buffer.span());
-    EXPECT_EQ(std::count(buffer.data(), buffer.data() + buffer.size(), std::byte{1}), static_cast<int64_t>(buffer.size()) - 1);
+    EXPECT_EQ(std::count(buffer.data(), buffer.data() + buffer.size(), std::byte{1}),
+              static_cast<int64_t>(buffer.size()) - 1);
     finished = true;
   });
   for (const char* name : {"disk read error", "disk slow", "disk lost write", "disk corruption"}) {

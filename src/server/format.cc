@@ -27,12 +27,14 @@ store::ChunkStore::Note seal(std::string key, Note note) {
 template <class Note>
 Result<Note> unseal(const std::string& key, const std::string& value, std::string_view prefix, size_t suffix_bytes) {
   if (value.size() != sizeof(Note) || key.size() != prefix.size() + suffix_bytes || !key.starts_with(prefix))
-    return fail(ErrorCode::kCorrupt, "server record", fmt::format("{} bytes under a key of {}", value.size(), key.size()));
+    return fail(ErrorCode::kCorrupt, "server record",
+                fmt::format("{} bytes under a key of {}", value.size(), key.size()));
   const Note note = load_object<Note>(as_bytes(value));
   if (note.checksum != note_checksum(key, note)) return fail(ErrorCode::kCorrupt, "server record: checksum");
   if (note.format_version != kNoteFormatVersion)
-    return fail(ErrorCode::kUnsupported, "server record",
-                fmt::format("format {} is newer than this program knows; run the newer foreshard", note.format_version));
+    return fail(
+        ErrorCode::kUnsupported, "server record",
+        fmt::format("format {} is newer than this program knows; run the newer foreshard", note.format_version));
   return note;
 }
 
@@ -68,7 +70,8 @@ store::ChunkStore::Note encode_fence_note(VolumeId volume, Epoch epoch, FenceSta
 Result<ParsedRange> decode_range_note(const std::string& key, const std::string& value) {
   TRY(const RangeNote note, unseal<RangeNote>(key, value, kRangeNotePrefix, 16));
   const std::string_view ids = std::string_view(key).substr(kRangeNotePrefix.size());
-  ParsedRange range{VolumeId{load_big_endian64(ids)}, load_big_endian64(ids.substr(8)), note.chunks, ReplicaId{note.replica}};
+  ParsedRange range{VolumeId{load_big_endian64(ids)}, load_big_endian64(ids.substr(8)), note.chunks,
+                    ReplicaId{note.replica}};
   if (range.chunks == 0 || range.first_chunk + range.chunks < range.first_chunk)
     return fail(ErrorCode::kCorrupt, "server record: range");
   return range;

@@ -8,7 +8,8 @@
 namespace foreshard::server {
 
 struct Sessions::Volume {
-  Volume(runtime::Runtime& r, uint64_t grant) : runtime(r), grant_ns(grant), idle(r.executor()), opening(r.executor()) {}
+  Volume(runtime::Runtime& r, uint64_t grant)
+      : runtime(r), grant_ns(grant), idle(r.executor()), opening(r.executor()) {}
   runtime::Runtime& runtime;
   uint64_t grant_ns;
   Epoch fence;                              // durable

@@ -22,7 +22,8 @@ struct CreateOptions {
 };
 
 // kExists, kInvalid (with what is allowed), kNoSpace, kUnavailable (a server does not answer; run it again).
-runtime::Task<Result<meta::pb::Volume>> create_volume(runtime::Runtime& runtime, meta::Meta& meta, CreateOptions options);
+runtime::Task<Result<meta::pb::Volume>> create_volume(runtime::Runtime& runtime, meta::Meta& meta,
+                                                      CreateOptions options);
 runtime::Task<Result<meta::pb::Volume>> get_volume(meta::Meta& meta, std::string name);
 runtime::Task<Result<std::vector<meta::pb::Volume>>> list_volumes(meta::Meta& meta);
 // Nothing while it is detached.
@@ -33,7 +34,8 @@ runtime::Task<Result<std::vector<meta::pb::Server>>> list_servers(meta::Meta& me
 runtime::Task<Result<std::vector<meta::pb::Volumelet>>> list_volumelets(meta::Meta& meta, VolumeId volume);
 // Detached: grows at once. Attached: leaves a wish that the driver carries out. kInvalid when it would shrink.
 // The answer: whether it is done already.
-runtime::Task<Result<bool>> resize_volume(runtime::Runtime& runtime, meta::Meta& meta, std::string name, uint64_t size_bytes);
+runtime::Task<Result<bool>> resize_volume(runtime::Runtime& runtime, meta::Meta& meta, std::string name,
+                                          uint64_t size_bytes);
 // kBusy while attached. Its data is deleted by the servers, at once where they can be reached.
 runtime::Task<Result<void>> remove_volume(runtime::Runtime& runtime, meta::Meta& meta, std::string name);
 runtime::Task<Result<void>> finish_import(meta::Meta& meta, std::string name);

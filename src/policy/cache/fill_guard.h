@@ -25,7 +25,9 @@ class FillGuard {
     }
     for (uint64_t i = 0; i < pages; ++i) ++counters_[slot(first_page + i)];
   }
-  bool unchanged(Ticket ticket, uint64_t first_page, uint64_t pages) const { return ticket.sum == sum(first_page, pages); }
+  bool unchanged(Ticket ticket, uint64_t first_page, uint64_t pages) const {
+    return ticket.sum == sum(first_page, pages);
+  }
 
  private:
   static constexpr uint64_t kCounters = 4096;
