@@ -467,7 +467,7 @@ class RawPeerTest : public RpcTest {
   }
   // True when the service ended the connection; another one must not notice anything.
   bool turned_away(std::string bytes) {
-    bool hung_up = false;
+    bool& hung_up = hung_up_flags.emplace_back(false);  // a peer that is not turned away outlives this call
     answer.clear();
     executor().spawn(send(std::move(bytes), answer, hung_up));
     executor().run();
@@ -492,6 +492,7 @@ class RawPeerTest : public RpcTest {
     return std::string(as_text(object_bytes(header))) + control + data;
   }
   std::string answer;
+  std::deque<bool> hung_up_flags;
 };
 
 TEST_F(RawPeerTest, TurnsAwayWhoBreaksTheProtocol) {
