@@ -78,6 +78,11 @@ class ChunkStore {
   virtual StoreUuid uuid() const = 0;
   // The durable loss counter (R-LOSS): raised whenever acknowledged, unflushed writes may have been forgotten.
   virtual uint64_t loss() const = 0;
+  // True when what the store knows of chunks and notes may be older than what it once made durable: its index
+  // opened short (R-INDEX). The server then takes no hosted range for complete, notes that durably, and settles
+  // it; until then every later open says so again.
+  virtual bool incomplete() const = 0;
+  virtual runtime::Task<Result<void>> settle_incomplete() = 0;
 
   // Reads whole pages; pages that are not data are filled with zeros. The answer tells each page's state,
   // counted from first_page. kCorrupt (id: the page within the chunk) when a checksum does not match; pages
