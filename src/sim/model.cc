@@ -1,0 +1,319 @@
+#include "sim/model.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/assert.h"
+#include "base/random.h"
+
+namespace foreshard::sim {
+
+namespace {
+
+constexpr uint64_t kWords = kSectorBytes / 8;
+
+// The contents of a sector written by write `number`: the number, the sector, and noise drawn from both.
+void fill_sector(uint64_t tag, uint64_t number, uint64_t sector, std::byte* into) {
+  uint64_t words[kWords];
+  words[0] = number;
+  words[1] = sector;
+  uint64_t noise = mix64(tag ^ mix64(number ^ mix64(sector)));
+  for (uint64_t i = 2; i < kWords; ++i) {
+    noise = noise * 6364136223846793005u + 1442695040888963407u;
+    words[i] = noise;
+  }
+  std::memcpy(into, words, kSectorBytes);
+}
+
+}  // namespace
+
+void VolumeModel::violate(std::string what) {
+  if (!violation_) violation_ = std::move(what);
+}
+
+VolumeModel::Version* VolumeModel::Sector::find(uint64_t number) {
+  for (Version& version : versions) {
+    if (version.number == number) return &version;
+  }
+  return nullptr;
+}
+
+VolumeModel::Sector& VolumeModel::sector(uint64_t index) {
+  const auto [found, made] = sectors_.try_emplace(index);
+  if (made) {
+    Version& blank = found->second.versions.emplace_back();
+    blank.settled = 0;
+    blank.zero = blank.acknowledged = blank.flushed = true;
+  }
+  return found->second;
+}
+
+std::optional<uint64_t> VolumeModel::recognise(uint64_t index, const std::byte* bytes) const {
+  uint64_t number;
+  std::memcpy(&number, bytes, 8);
+  if (number == 0 || number > writes_) return std::nullopt;
+  std::byte expected[kSectorBytes];
+  fill_sector(tag_, number, index, expected);
+  if (std::memcmp(expected, bytes, kSectorBytes) != 0) return std::nullopt;
+  return number;
+}
+
+// ---- writes
+
+VolumeModel::Pending VolumeModel::begin_write(uint64_t driver, uint64_t offset, uint64_t bytes, Kind kind) {
+  ASSERT(offset % kSectorBytes == 0 && bytes % kSectorBytes == 0 && offset + bytes <= size_bytes_, offset, bytes);
+  Pending write{driver, ++writes_, offset / kSectorBytes, bytes / kSectorBytes, ++clock_};
+  for (uint64_t i = 0; i < write.sectors; ++i) {
+    Version version;
+    version.number = write.number;
+    version.start = write.start;
+    version.zero = kind == Kind::kZero;
+    sector(write.first_sector + i).versions.push_back(std::move(version));
+    unflushed_.insert(write.first_sector + i);
+  }
+  in_flight_[write.number] = write;
+  return write;
+}
+
+void VolumeModel::fill(const Pending& write, ByteSpan contents) const {
+  ASSERT(contents.size() == write.sectors * kSectorBytes);
+  for (uint64_t i = 0; i < write.sectors; ++i) {
+    fill_sector(tag_, write.number, write.first_sector + i, contents.data() + i * kSectorBytes);
+  }
+}
+
+void VolumeModel::kill_version(Version& version, uint64_t killer, Stamp when) {
+  version.dead = std::min(version.dead, when);
+  if (std::find(version.killers.begin(), version.killers.end(), killer) == version.killers.end()) {
+    version.killers.push_back(killer);
+  }
+}
+
+// The version surely took effect by now: whatever had before it began is dead.
+void VolumeModel::settle_write(Sector& sector, Version& version) {
+  version.settled = std::min(version.settled, clock_);
+  for (Version& other : sector.versions) {
+    if (&other != &version && other.settled <= version.start) kill_version(other, version.number, clock_);
+  }
+}
+
+void VolumeModel::end_write(const Pending& write, bool acknowledged, bool durable) {
+  ++clock_;
+  in_flight_.erase(write.number);
+  if (!acknowledged) return;  // it may yet happen, until the next driver is attached
+  check_successor(write, "write");
+  for (uint64_t i = 0; i < write.sectors; ++i) {
+    Sector& sector = this->sector(write.first_sector + i);
+    Version* version = sector.find(write.number);
+    if (version == nullptr) continue;  // long dead: a successor's writes followed it
+    check_late_acknowledgement(write.first_sector + i, sector, *version);
+    version->acknowledged = true;
+    if (durable) version->flushed = true;
+    settle_write(sector, *version);
+    prune(sector);
+  }
+}
+
+// A write acknowledged after another driver had taken over, and had found it missing.
+void VolumeModel::check_late_acknowledgement(uint64_t index, Sector& sector, const Version& version) {
+  if (version.dead == kNever || sector.lost >= version.start) return;
+  for (uint64_t killer : version.killers) {
+    const Version* by = sector.find(killer);
+    if (by != nullptr && by->number < version.number && by->settled <= version.start) {
+      violate(fmt::format("write {} was acknowledged, though it was not there when read before: {}", version.number,
+                          describe(index)));
+    }
+  }
+}
+
+// ---- reads
+
+VolumeModel::Pending VolumeModel::begin_read(uint64_t driver, uint64_t offset, uint64_t bytes) {
+  ASSERT(offset % kSectorBytes == 0 && bytes % kSectorBytes == 0 && offset + bytes <= size_bytes_, offset, bytes);
+  Pending read{driver, 0, offset / kSectorBytes, bytes / kSectorBytes, ++clock_};
+  pending_reads_.insert(read.start);
+  return read;
+}
+
+void VolumeModel::forget(const Pending& pending) {
+  const auto found = pending_reads_.find(pending.start);
+  if (found != pending_reads_.end()) pending_reads_.erase(found);
+}
+
+void VolumeModel::end_read(const Pending& read, ConstByteSpan contents) {
+  ++clock_;
+  check_successor(read, "read");
+  for (uint64_t i = 0; i < read.sectors; ++i) {
+    const std::byte* bytes = contents.data() + i * kSectorBytes;
+    const uint64_t index = read.first_sector + i;
+    if (is_all_zero({bytes, kSectorBytes})) {
+      observe(index, read, std::nullopt);
+      continue;
+    }
+    const std::optional<uint64_t> number = recognise(index, bytes);
+    if (number) {
+      observe(index, read, number);
+      continue;
+    }
+    uint64_t words[2];
+    std::memcpy(words, bytes, sizeof(words));
+    violate(fmt::format("sector {} holds what was never written there (looks like write {} of sector {}): {}", index,
+                        words[0], words[1], describe(index)));
+  }
+  forget(read);
+}
+
+void VolumeModel::end_read_zero(const Pending& read, uint64_t offset, uint64_t bytes) {
+  ++clock_;
+  check_successor(read, "status");
+  for (uint64_t i = 0; i < bytes / kSectorBytes; ++i) observe(offset / kSectorBytes + i, read, std::nullopt);
+}
+
+// A read saw that write, or (nothing) zeros.
+void VolumeModel::observe(uint64_t index, const Pending& read, std::optional<uint64_t> number) {
+  const auto known = sectors_.find(index);
+  if (known == sectors_.end() && !number) return;
+  Sector& sector = this->sector(index);
+  const auto matches = [&](const Version& v) { return number ? v.number == *number : v.zero; };
+  Version* seen = nullptr;
+  uint32_t candidates = 0;
+  for (Version& version : sector.versions) {
+    if (!matches(version) || version.dead <= read.start) continue;
+    // Among several that look alike the one that vouches for least.
+    if (seen == nullptr || seen->flushed) seen = &version;
+    ++candidates;
+  }
+  if (candidates == 0) {
+    violate(fmt::format("driver {} read {} from sector {} (read began at {}): {}", read.driver,
+                        number ? fmt::format("write {}", *number) : std::string("zeros"), index, read.start,
+                        describe(index)));
+    return;
+  }
+  for (Version& other : sector.versions) {
+    if (!matches(other) && other.settled <= read.start) kill_version(other, seen->number, clock_);
+  }
+  if (candidates == 1) {
+    for (Version& other : sector.versions) {
+      if (&other != seen && other.settled <= read.start) kill_version(other, seen->number, clock_);
+    }
+    settle_write(sector, *seen);
+  }
+  prune(sector);
+}
+
+// ---- flushes
+
+VolumeModel::Pending VolumeModel::begin_flush(uint64_t driver) { return Pending{driver, 0, 0, 0, ++clock_}; }
+
+void VolumeModel::end_flush(const Pending& flush, bool succeeded) {
+  ++clock_;
+  if (!succeeded) return;
+  check_successor(flush, "flush");
+  for (auto it = unflushed_.begin(); it != unflushed_.end();) {
+    Sector& sector = this->sector(*it);
+    bool all = true;
+    for (Version& version : sector.versions) {
+      if (version.acknowledged && version.settled <= flush.start) version.flushed = true;
+      all = all && version.flushed;
+    }
+    prune(sector);
+    it = all ? unflushed_.erase(it) : std::next(it);
+  }
+}
+
+// ---- crashes
+
+void VolumeModel::check_successor(const Pending& pending, const char* what) {
+  if (pending.driver < newest_driver_ && pending.start > attached_) {
+    violate(fmt::format("driver {} served a {} that was asked after driver {} had attached", pending.driver, what,
+                        newest_driver_));
+  }
+}
+
+void VolumeModel::driver_gone() {
+  ++clock_;
+  if (!driver_present_) return;
+  driver_present_ = false;
+  for (uint64_t index : unflushed_) revive(sector(index), false);
+}
+
+void VolumeModel::driver_attached(uint64_t driver) {
+  ++clock_;
+  for (const auto& [number, write] : in_flight_) ASSERT(write.driver < driver, write.driver, driver);
+  driver_present_ = true;
+  newest_driver_ = driver;
+  attached_ = clock_;
+  for (uint64_t index : unflushed_) {
+    for (Version& version : sector(index).versions) {
+      version.settled = std::min(version.settled, clock_);
+      version.exposed = false;
+    }
+  }
+}
+
+void VolumeModel::server_lost(uint64_t first_sector, uint64_t sectors) {
+  ++clock_;
+  for (auto it = unflushed_.lower_bound(first_sector); it != unflushed_.end() && *it < first_sector + sectors; ++it) {
+    Sector& lost = sector(*it);
+    for (Version& version : lost.versions) version.exposed = version.exposed || !version.flushed;
+    if (!driver_present_) revive(lost, true);
+  }
+}
+
+// What followed a version may have been forgotten: then it is what a read finds again. `all`: every follower that
+// was not flushed; otherwise those exposed by a server's loss.
+void VolumeModel::revive(Sector& sector, bool all) {
+  bool lost = all;
+  for (Version& version : sector.versions) {
+    if (version.killers.empty()) continue;
+    bool gone = true;
+    for (uint64_t killer : version.killers) {
+      const Version* by = sector.find(killer);
+      gone = gone && by != nullptr && !by->flushed && (all || by->exposed);
+    }
+    if (!gone) continue;
+    version.killers.clear();
+    version.dead = kNever;
+    lost = true;
+  }
+  if (lost) sector.lost = clock_;
+}
+
+Stamp VolumeModel::oldest_pending() const { return pending_reads_.empty() ? kNever : *pending_reads_.begin(); }
+
+// Forgets versions that no read may return any more and no crash can bring back.
+void VolumeModel::prune(Sector& sector) {
+  if (sector.versions.size() < 2) return;
+  const Stamp oldest = oldest_pending();
+  std::erase_if(sector.versions, [&](const Version& version) {
+    if (version.dead > oldest || version.killers.empty()) return false;
+    if (version.dead == kNever || in_flight_.contains(version.number)) return false;
+    for (uint64_t killer : version.killers) {
+      const Version* by = sector.find(killer);
+      if (by == nullptr || by->flushed) return true;
+    }
+    return false;
+  });
+}
+
+std::string VolumeModel::describe(uint64_t index) const {
+  const auto found = sectors_.find(index);
+  if (found == sectors_.end()) return fmt::format("sector {} was never written: zeros expected", index);
+  std::string text = fmt::format("sector {} may be", index);
+  const char* separator = " ";
+  for (const Version& version : found->second.versions) {
+    text += fmt::format("{}{}{}{}{}{}{}", separator, version.zero ? "zeros of write " : "write ", version.number,
+                        version.acknowledged ? " acknowledged" : " unanswered", version.flushed ? " flushed" : "",
+                        version.exposed ? " exposed" : "",
+                        version.dead == kNever ? std::string()
+                                               : fmt::format(" (not after {}, followed by {})", version.dead,
+                                                             fmt::join(version.killers, ",")));
+    text += fmt::format(" begun {}", version.start);
+    if (version.settled != kNever) text += fmt::format(" settled {}", version.settled);
+    separator = "; ";
+  }
+  return text;
+}
+
+}  // namespace foreshard::sim

@@ -1,0 +1,113 @@
+// VolumeModel: what a volume may answer, kept per sector of 512 bytes beside the real thing, from what its
+// clients were told. It knows nothing of how the volume works.
+//
+// Every write has a number, and its contents name the number and the sector, so that any content read is
+// recognised. A sector is a register that survives crashes: each write of it takes effect at one instant between
+// its beginning and its end. From what clients saw some writes must come before others ("w settled before x
+// began"); a write that is surely followed by another is dead, and a read that began afterwards must not return it.
+//   - nothing acknowledged is lost while a driver lives, whatever servers do;
+//   - a write whose driver was gone before its end took effect before the next driver was attached, or never;
+//   - when a server lost its memory and the driver that could have restored it is gone, a sector is any of the
+//     writes since (and with) the last that was flushed; once read it stays;
+//   - a driver that has been succeeded serves nothing that was asked after its successor was attached.
+// Stamps are a counter of events, not times, so that nothing is simultaneous.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace foreshard::sim {
+
+using Stamp = uint64_t;
+inline constexpr Stamp kNever = UINT64_MAX;
+
+class VolumeModel {
+ public:
+  VolumeModel(uint64_t size_bytes, uint64_t tag) : size_bytes_(size_bytes), tag_(tag) {}
+
+  uint64_t size_bytes() const { return size_bytes_; }
+  // The first violation, if any: what was expected and what was seen.
+  const std::optional<std::string>& violation() const { return violation_; }
+  void violate(std::string what);
+
+  // ---- what clients do; `driver` counts the attachments, 1, 2, ...
+  struct Pending {
+    uint64_t driver = 0;
+    uint64_t number = 0;  // of a write
+    uint64_t first_sector = 0, sectors = 0;
+    Stamp start = 0;
+  };
+  enum class Kind : uint8_t { kData, kZero };
+  Pending begin_write(uint64_t driver, uint64_t offset, uint64_t bytes, Kind kind);
+  void fill(const Pending& write, ByteSpan contents) const;
+  void end_write(const Pending& write, bool acknowledged, bool durable);
+  Pending begin_read(uint64_t driver, uint64_t offset, uint64_t bytes);
+  void end_read(const Pending& read, ConstByteSpan contents);
+  // The device said that the part of the read's range reads as zeros.
+  void end_read_zero(const Pending& read, uint64_t offset, uint64_t bytes);
+  Pending begin_flush(uint64_t driver);
+  void end_flush(const Pending& flush, bool succeeded);
+  // The read or flush came to nothing.
+  void forget(const Pending& pending);
+
+  // ---- what happens around them
+  // Driver n was killed, or another one begins to take over: it restores nothing any more.
+  void driver_gone();
+  // Driver n has attached: what its predecessors had under way has happened or never will.
+  void driver_attached(uint64_t driver);
+  // The server of these sectors forgot what it had not made durable (or may have).
+  void server_lost(uint64_t first_sector, uint64_t sectors);
+
+  uint64_t sectors_tracked() const { return sectors_.size(); }
+
+ private:
+  struct Version {
+    uint64_t number = 0;
+    Stamp start = 0;
+    Stamp settled = kNever;  // by then it had taken effect, or never will
+    Stamp dead = kNever;     // a read that began at or after this must not return it
+    bool zero = false;
+    bool acknowledged = false;
+    bool flushed = false;
+    bool exposed = false;            // its server forgot things since; only the driver's memory still vouches
+    std::vector<uint64_t> killers;  // writes known to follow it
+  };
+  struct Sector {
+    std::vector<Version> versions;  // by start
+    Stamp lost = 0;                 // the last loss without a driver to restore
+    Version* find(uint64_t number);
+  };
+
+  Sector& sector(uint64_t index);
+  void settle_write(Sector& sector, Version& version);
+  void observe(uint64_t index, const Pending& read, std::optional<uint64_t> number);
+  void check_late_acknowledgement(uint64_t index, Sector& sector, const Version& version);
+  void revive(Sector& sector, bool all);
+  void prune(Sector& sector);
+  void kill_version(Version& version, uint64_t killer, Stamp when);
+  void check_successor(const Pending& pending, const char* what);
+  Stamp oldest_pending() const;
+  std::string describe(uint64_t index) const;
+  std::optional<uint64_t> recognise(uint64_t index, const std::byte* bytes) const;
+
+  const uint64_t size_bytes_;
+  const uint64_t tag_;
+  std::optional<std::string> violation_;
+  Stamp clock_ = 1;
+  uint64_t writes_ = 0;
+  bool driver_present_ = false;
+  Stamp attached_ = 0;              // the latest attachment
+  uint64_t newest_driver_ = 0;
+  std::map<uint64_t, Sector> sectors_;
+  std::set<uint64_t> unflushed_;    // sectors with versions that no flush has covered
+  std::multiset<Stamp> pending_reads_;
+  std::map<uint64_t, Pending> in_flight_;  // writes by number
+};
+
+}  // namespace foreshard::sim

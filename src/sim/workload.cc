@@ -1,0 +1,176 @@
+#include "sim/workload.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/buffer.h"
+
+namespace foreshard::sim {
+
+using runtime::Task;
+using volume::Extent;
+using volume::ZeroMode;
+
+Workload::Workload(runtime::Runtime& runtime, volume::BlockDevice& device, VolumeModel& model, uint64_t driver,
+                   Random random, WorkloadOptions options)
+    : runtime_(runtime), device_(device), model_(model), driver_(driver), random_(random), options_(options) {
+  make_hot_spots();
+}
+
+void Workload::make_hot_spots() {
+  const uint64_t size = model_.size_bytes();
+  // The same for every driver of a volume, so that one sees what another wrote.
+  Random spots(size ^ options_.volumelet_bytes);
+  for (int i = 0; i < 4; ++i) {
+    const uint64_t volumelets = size / options_.volumelet_bytes;
+    if (volumelets > 1) hot_.push_back((1 + spots.below(volumelets - 1)) * options_.volumelet_bytes);
+    hot_.push_back(spots.below(size / kChunkBytes) * kChunkBytes);
+    hot_.push_back(spots.below(size / kPageBytes) * kPageBytes);
+  }
+  hot_.push_back(0);
+  hot_.push_back(size);
+}
+
+void Workload::start() {
+  started_ = true;
+  running_ += options_.clients;
+  for (uint32_t i = 0; i < options_.clients; ++i) runtime_.executor().spawn(client(random_.fork()));
+}
+
+Workload::Range Workload::pick(Random& random, uint64_t& sequential) {
+  const uint64_t size = model_.size_bytes();
+  Range range;
+  const uint64_t kind = random.below(100);
+  range.bytes = kind % 3 == 0 ? (1 + random.below(16)) * kSectorBytes : (1 + random.below(4)) * kPageBytes;
+  if (random.chance(0.1)) range.bytes = (1 + random.below(options_.bytes_max / kSectorBytes)) * kSectorBytes;
+  if (kind < 60) {
+    const uint64_t around = (1 + random.below(24)) * (random.chance(0.7) ? kPageBytes : kSectorBytes);
+    const uint64_t spot = hot_[random.below(hot_.size())];
+    range.offset = spot > around ? spot - around : 0;
+  } else if (kind < 75) {
+    range.bytes = 16 * kPageBytes;
+    range.offset = sequential;
+    sequential = (sequential + range.bytes) % size;
+  } else {
+    range.offset = random.below(size / kPageBytes) * kPageBytes;
+    if (random.chance(0.2)) range.offset += random.below(8) * kSectorBytes;
+  }
+  range.offset = std::min(range.offset, size - kSectorBytes);
+  range.bytes = std::min(range.bytes, size - range.offset);
+  return range;
+}
+
+Task<void> Workload::client(Random random) {
+  const Running running(&running_);
+  uint64_t sequential = random.below(model_.size_bytes() / kPageBytes) * kPageBytes;
+  while (!stopping_ && begun_ < options_.operations && !model_.violation()) {
+    ++begun_;
+    const Range range = pick(random, sequential);
+    const auto result = co_await operate(random, range);
+    if (!result) {
+      const ErrorCode code = result.error().code;
+      if (code == ErrorCode::kFenced) fenced_ = true;
+      else if (code != ErrorCode::kCancelled) model_.violate("a request failed: " + result.error().message());
+      co_return;
+    }
+    ++done_;
+    if (random.chance(0.3)) co_await runtime_.executor().sleep_for(random.below(options_.think_ns_max));
+  }
+}
+
+Task<Result<void>> Workload::operate(Random& random, Range range) {
+  const bool durable = random.chance(0.08);
+  if (random.chance(options_.flush_chance)) return flush();
+  const uint64_t kind = random.below(100);
+  if (kind < 40) return read(range);
+  if (kind < 80) return write(range, durable);
+  if (kind < 86) return zero(range, random.chance(0.5) ? ZeroMode::kMayUnmap : ZeroMode::kKeepAllocated, durable);
+  if (kind < 93) return discard(range, durable);
+  if (kind < 97) return status(range);
+  device_.prefetch(range.offset, range.bytes);
+  return read(range);
+}
+
+Task<Result<void>> Workload::read(Range range) {
+  Buffer buffer = Buffer::allocate(range.bytes);
+  const VolumeModel::Pending pending = model_.begin_read(driver_, range.offset, range.bytes);
+  auto result = co_await device_.read(range.offset, buffer.span());
+  if (result) model_.end_read(pending, buffer.span());
+  else model_.forget(pending);
+  co_return result;
+}
+
+Task<Result<void>> Workload::write(Range range, bool durable) {
+  Buffer buffer = Buffer::allocate(range.bytes);
+  const VolumeModel::Pending pending =
+      model_.begin_write(driver_, range.offset, range.bytes, VolumeModel::Kind::kData);
+  model_.fill(pending, buffer.span());
+  auto result = co_await device_.write(range.offset, buffer.span(), durable);
+  model_.end_write(pending, result.has_value(), durable);
+  co_return result;
+}
+
+Task<Result<void>> Workload::zero(Range range, ZeroMode mode, bool durable) {
+  const VolumeModel::Pending pending =
+      model_.begin_write(driver_, range.offset, range.bytes, VolumeModel::Kind::kZero);
+  auto result = co_await device_.zero(range.offset, range.bytes, mode, durable);
+  model_.end_write(pending, result.has_value(), durable);
+  co_return result;
+}
+
+// Zeroes the whole pages inside and leaves the edges alone.
+Task<Result<void>> Workload::discard(Range range, bool durable) {
+  const uint64_t first = (range.offset + kPageBytes - 1) / kPageBytes * kPageBytes;
+  const uint64_t end = std::max(first, (range.offset + range.bytes) / kPageBytes * kPageBytes);
+  if (end == first) {
+    auto nothing = co_await device_.discard(range.offset, range.bytes, durable);
+    co_return nothing;
+  }
+  const VolumeModel::Pending pending = model_.begin_write(driver_, first, end - first, VolumeModel::Kind::kZero);
+  auto result = co_await device_.discard(range.offset, range.bytes, durable);
+  model_.end_write(pending, result.has_value(), durable);
+  co_return result;
+}
+
+Task<Result<void>> Workload::flush() {
+  const VolumeModel::Pending pending = model_.begin_flush(driver_);
+  auto result = co_await device_.flush();
+  model_.end_flush(pending, result.has_value());
+  co_return result;
+}
+
+Task<Result<void>> Workload::status(Range range) {
+  const VolumeModel::Pending pending = model_.begin_read(driver_, range.offset, range.bytes);
+  const auto extents = co_await device_.block_status(range.offset, range.bytes, 64);
+  if (!extents) {
+    model_.forget(pending);
+    co_return fail(extents.error());
+  }
+  uint64_t at = range.offset;
+  for (const Extent& extent : *extents) {
+    const bool sound = extent.bytes > 0 && extent.bytes % kSectorBytes == 0 && at < range.offset + range.bytes;
+    if (!sound || (extent.hole && !extent.zero)) {
+      model_.violate(fmt::format("block status: an extent of {} bytes at {}, hole {}, zero {}", extent.bytes, at,
+                                 extent.hole, extent.zero));
+      break;
+    }
+    const uint64_t end = std::min(at + extent.bytes, range.offset + range.bytes);
+    if (extent.zero) model_.end_read_zero(pending, at, end - at);
+    at = end;
+  }
+  if (extents->empty()) model_.violate("block status: no extent");
+  model_.forget(pending);
+  co_return Result<void>();
+}
+
+Task<Result<void>> Workload::read_all() {
+  constexpr uint64_t kPartBytes = 1u << 20;
+  for (uint64_t offset = 0; offset < model_.size_bytes(); offset += kPartBytes) {
+    const Range range{offset, std::min(kPartBytes, model_.size_bytes() - offset)};
+    CO_TRY_VOID(co_await read(range));
+  }
+  co_return Result<void>();
+}
+
+}  // namespace foreshard::sim

@@ -1,0 +1,81 @@
+// Workload: several seeded clients of one block device, all at once, whose every answer goes to the model. It aims
+// at where devices break: hot pages that are written, read and zeroed by all at the same time, unaligned edges,
+// ranges across the bounds of chunks and volumelets, sequential readers (that prefetch runs ahead of), flushes
+// in between.
+//
+// Owner: the process of a driver. It ends when its operations are done, when stop() was called, or when the device
+// ends (kFenced); any other error is a violation, unless told otherwise.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "base/random.h"
+#include "runtime/io.h"
+#include "runtime/sync.h"
+#include "sim/model.h"
+#include "volume/block_device.h"
+
+namespace foreshard::sim {
+
+struct WorkloadOptions {
+  uint64_t operations = 1000;
+  uint32_t clients = 8;
+  uint64_t volumelet_bytes = 4u << 20;
+  uint64_t bytes_max = 128u << 10;  // of most requests
+  uint64_t think_ns_max = 2'000'000;
+  double flush_chance = 0.05;
+};
+
+class Workload {
+ public:
+  Workload(runtime::Runtime& runtime, volume::BlockDevice& device, VolumeModel& model, uint64_t driver, Random random,
+           WorkloadOptions options);
+
+  // Spawns the clients; device and model outlive them.
+  void start();
+  void stop() { stopping_ = true; }
+  bool finished() const { return started_ && running_ == 0; }
+  uint64_t done() const { return done_; }
+  // The device said that another driver has taken over.
+  bool fenced() const { return fenced_; }
+
+  // Reads the whole volume once and checks it.
+  runtime::Task<Result<void>> read_all();
+
+ private:
+  struct Range {
+    uint64_t offset = 0, bytes = 0;
+  };
+  struct Running {
+    explicit Running(uint32_t* c) : count(c) {}  // counted by start()
+    ~Running() { --*count; }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    uint32_t* count;
+  };
+  runtime::Task<void> client(Random random);
+  runtime::Task<Result<void>> operate(Random& random, Range range);
+  runtime::Task<Result<void>> read(Range range);
+  runtime::Task<Result<void>> write(Range range, bool durable);
+  runtime::Task<Result<void>> zero(Range range, volume::ZeroMode mode, bool durable);
+  runtime::Task<Result<void>> discard(Range range, bool durable);
+  runtime::Task<Result<void>> flush();
+  runtime::Task<Result<void>> status(Range range);
+  Range pick(Random& random, uint64_t& sequential);
+  void make_hot_spots();
+
+  runtime::Runtime& runtime_;
+  volume::BlockDevice& device_;
+  VolumeModel& model_;
+  const uint64_t driver_;
+  Random random_;
+  const WorkloadOptions options_;
+  std::vector<uint64_t> hot_;  // offsets
+  uint64_t begun_ = 0, done_ = 0;
+  uint32_t running_ = 0;
+  bool started_ = false, stopping_ = false;
+  bool fenced_ = false;
+};
+
+}  // namespace foreshard::sim
