@@ -97,6 +97,7 @@ class Connection {
   WriteAwaiter write(std::span<const iovec> from);      // Result<void>
 };
 
+// One accept() at a time; it must have ended before the listener is destroyed.
 class Listener {
  public:
   virtual ~Listener() = default;
