@@ -265,6 +265,10 @@ void SimFabric::close(SimLink& link, int side) {
   end.closed = true;
   end_op(end, end.read_op, -ECANCELED);
   end_op(end, end.write_op, -ECANCELED);
+  // As TCP does: closing with bytes unread resets the sender, who may be waiting for room.
+  if (end.unread() > 0) reset_later(link.shared_from_this(), 1 - side, delay_ns(end.node, link.ends[1 - side].node));
+  end.received.clear();
+  end.received_head = 0;
   if (end.error == 0 && end.executor != nullptr) send(link, side, {}, true);
 }
 

@@ -166,6 +166,31 @@ TEST(SimWorld, APausedProcessDoesNothingUntilResumed) {
   EXPECT_EQ(pair.echo().received, 1'000'000u);
 }
 
+// Accepts, lets bytes gather without reading them, and closes.
+struct DeafServer : SimProcess {
+  explicit DeafServer(SimRuntime& r) : runtime(r), listener(std::move(*r.network().listen("tcp:echo:1"))) {
+    runtime.executor().spawn(serve());
+  }
+  Task<void> serve() {
+    auto connection = co_await listener->accept();
+    co_await runtime.executor().sleep_for(kSecondNs);
+  }
+  SimRuntime& runtime;
+  std::unique_ptr<Listener> listener;
+};
+
+TEST(SimWorld, ClosingWithBytesUnreadResetsASenderThatWaitsForRoom) {
+  SimWorld world(8);
+  world.start(world.add_node("server"), [](SimRuntime& r) { return std::make_unique<DeafServer>(r); });
+  const NodeId node = world.add_node("client");
+  world.start(node, [](SimRuntime& r) { return std::make_unique<EchoClient>(r, 1'000'000); });
+  auto& client = static_cast<EchoClient&>(*world.process(node));
+  ASSERT_TRUE(world.run_until([&] { return client.finished; }, world.now_ns() + 5 * kSecondNs));
+  EXPECT_TRUE(world.run_until([&] { return world.runtime(node).executor().root_count() == 0; },
+                              world.now_ns() + 5 * kSecondNs));
+  EXPECT_FALSE(client.sent);
+}
+
 struct Spinner : SimProcess {
   explicit Spinner(SimRuntime& r) : runtime(r) { runtime.executor().spawn(spin()); }
   Task<void> spin() {
