@@ -1,0 +1,108 @@
+// PrefetchLedger: remembers every page that was prefetched, or would have been in shadow, until it is known what
+// came of it. Owner: the Prefetcher. Bounded: records_max records in the order of issue; when they run out the
+// oldest is written off as wasted.
+//
+// Two things are told apart. The counts say what truly happened: a prefetched page was used when a reader found it,
+// wasted when it left the cache unfound. The outcomes are what decisions learn from, and must not wait for an
+// eviction that a large cache may never make: a page unused for `horizon` further pages is an outcome "not used",
+// once; its count stays open. Shadow pages end at the horizon, being in no cache.
+//
+// Invariant, per expert: issued = used + wasted + dropped + waiting + in flight, and
+// shadow_issued = shadow_used + shadow_wasted + shadow_waiting.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace foreshard::policy {
+
+inline constexpr uint32_t kExpertsMax = 8;
+
+// In pages.
+struct PrefetchCounts {
+  uint64_t issued = 0;
+  uint64_t used = 0;     // found by a reader, late ones included
+  uint64_t late = 0;     // of those: asked for while still in flight
+  uint64_t wasted = 0;   // left the cache unused
+  uint64_t dropped = 0;  // the fetch failed, or a write came first
+  uint64_t waiting = 0;  // in the cache, unused so far
+  uint64_t in_flight = 0;
+  uint64_t shadow_issued = 0, shadow_used = 0, shadow_wasted = 0, shadow_waiting = 0;
+};
+
+class PrefetchLedger {
+ public:
+  struct Outcome {
+    uint8_t expert = 0;
+    uint8_t bucket = 0;
+    bool used = false;
+    bool shadow = false;
+  };
+
+  explicit PrefetchLedger(uint64_t records_max);
+
+  bool contains(uint64_t page) const { return live_ != 0 && table_[locate(page)].sequence != 0; }
+  bool in_shadow(uint64_t page) const { return contains(page) && table_[locate(page)].state == State::kShadow; }
+  // The page must not be contained, except in shadow: that record is withdrawn, as if it had never been.
+  void issue(uint64_t page, uint8_t expert, uint8_t bucket, bool shadow);
+  // The page has arrived in the cache, or will not.
+  void fetched(uint64_t page);
+  void dropped(uint64_t page);
+  // A reader asked for the page: settles shadow pages and those still in flight (late); a page that waits in the
+  // cache is settled by used(), as the cache saw its first use.
+  void demanded(uint64_t page);
+  void used(uint64_t page);
+  // It left the cache unused.
+  void wasted(uint64_t page);
+  // A write made a shadow page pointless.
+  void overwritten(uint64_t page);
+  // `pages` more have gone into the cache; `horizon`: after how many of them a page counts as not used.
+  void advance(uint64_t pages, uint64_t horizon);
+
+  // What has come out since it was last emptied; the owner empties it after each call.
+  std::vector<Outcome>& outcomes() { return outcomes_; }
+  const PrefetchCounts& counts(uint8_t expert) const { return counts_[expert]; }
+  uint64_t in_flight() const { return in_flight_; }
+  // Truly issued pages whose outcome is not known yet.
+  uint64_t open() const { return open_; }
+  uint64_t shadow_waiting() const { return shadow_waiting_; }
+  uint64_t memory_bytes_max() const { return table_.size() * sizeof(Entry) + ring_.size() * sizeof(Record); }
+
+ private:
+  enum class State : uint8_t { kInFlight, kWaiting, kShadow };
+  struct Entry {
+    uint64_t page = 0;
+    uint32_t sequence = 0;  // of its record, never 0 while live
+    State state = State::kShadow;
+    uint8_t expert = 0;
+    uint8_t bucket : 7 = 0;
+    bool settled : 1 = false;  // its outcome has been given
+    uint8_t padding = 0;
+  };
+  static_assert(sizeof(Entry) == 16);
+  struct Record {
+    uint64_t page = 0;
+    uint64_t clock = 0;
+  };
+
+  uint64_t locate(uint64_t page) const;
+  Entry* find(uint64_t page);
+  void give_outcome(Entry& entry, bool used);
+  void count_end(const Entry& entry, bool used);
+  void end(Entry& entry, bool used);
+  void remove(Entry& entry);
+  uint32_t sequence_of(uint64_t record) const { return static_cast<uint32_t>(record % (ring_.size() * 2)) + 1; }
+  void write_off_oldest();
+
+  std::vector<Entry> table_;   // open addressing, a power of two, at most half full
+  std::vector<Record> ring_;   // records [oldest_, next_) by number modulo its size
+  uint64_t oldest_ = 0, next_ = 0;
+  uint64_t horizon_cursor_ = 0;  // records before it are past the horizon
+  uint64_t clock_ = 0;           // pages that have gone into the cache
+  uint64_t live_ = 0, in_flight_ = 0, open_ = 0, shadow_waiting_ = 0;
+  std::array<PrefetchCounts, kExpertsMax> counts_{};
+  std::vector<Outcome> outcomes_;
+};
+
+}  // namespace foreshard::policy
