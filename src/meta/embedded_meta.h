@@ -25,13 +25,6 @@ struct EmbeddedMetaOptions {
   uint64_t waiting_max = 4096;              // transactions submitted and not yet answered; more are kBusy
 };
 
-// Bounds that hold for every implementation.
-inline constexpr size_t kKeyBytesMax = 1024;
-inline constexpr size_t kValueBytesMax = 1u << 20;
-inline constexpr size_t kTransactionBytesMax = 3u << 20;
-inline constexpr size_t kTransactionPartsMax = 65'536;  // compares and operations
-inline constexpr size_t kRangeEntriesMax = 100'000;
-
 class EmbeddedMeta : public Meta {
  public:
   // Takes over the index, freshly opened. kCorrupt when it holds what this did not write.
