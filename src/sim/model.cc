@@ -67,6 +67,7 @@ VolumeModel::Pending VolumeModel::begin_write(uint64_t driver, uint64_t offset, 
   for (uint64_t i = 0; i < write.sectors; ++i) {
     Version version;
     version.number = write.number;
+    version.driver = driver;
     version.start = write.start;
     version.zero = kind == Kind::kZero;
     sector(write.first_sector + i).versions.push_back(std::move(version));
@@ -94,7 +95,9 @@ void VolumeModel::kill_version(Version& version, uint64_t killer, Stamp when) {
 void VolumeModel::settle_write(Sector& sector, Version& version) {
   version.settled = std::min(version.settled, clock_);
   for (Version& other : sector.versions) {
-    if (&other != &version && other.settled <= version.start) kill_version(other, version.number, clock_);
+    // A driver is answered by a server only after what its predecessors had under way there has ended.
+    const bool before = other.settled <= version.start || other.driver < version.driver;
+    if (&other != &version && before) kill_version(other, version.number, clock_);
   }
 }
 
@@ -102,7 +105,7 @@ void VolumeModel::end_write(const Pending& write, bool acknowledged, bool durabl
   ++clock_;
   in_flight_.erase(write.number);
   if (!acknowledged) return;  // it may yet happen, until the next driver is attached
-  check_successor(write, "write");
+  answered(write, write.first_sector, write.sectors, "write");
   for (uint64_t i = 0; i < write.sectors; ++i) {
     Sector& sector = this->sector(write.first_sector + i);
     Version* version = sector.find(write.number);
@@ -143,7 +146,7 @@ void VolumeModel::forget(const Pending& pending) {
 
 void VolumeModel::end_read(const Pending& read, ConstByteSpan contents) {
   ++clock_;
-  check_successor(read, "read");
+  answered(read, read.first_sector, read.sectors, "read");
   for (uint64_t i = 0; i < read.sectors; ++i) {
     const std::byte* bytes = contents.data() + i * kSectorBytes;
     const uint64_t index = read.first_sector + i;
@@ -166,7 +169,7 @@ void VolumeModel::end_read(const Pending& read, ConstByteSpan contents) {
 
 void VolumeModel::end_read_zero(const Pending& read, uint64_t offset, uint64_t bytes) {
   ++clock_;
-  check_successor(read, "status");
+  answered(read, offset / kSectorBytes, bytes / kSectorBytes, "status");
   for (uint64_t i = 0; i < bytes / kSectorBytes; ++i) observe(offset / kSectorBytes + i, read, std::nullopt);
 }
 
@@ -191,14 +194,11 @@ void VolumeModel::observe(uint64_t index, const Pending& read, std::optional<uin
     return;
   }
   for (Version& other : sector.versions) {
-    if (!matches(other) && other.settled <= read.start) kill_version(other, seen->number, clock_);
+    const bool before = other.settled <= read.start || other.driver < read.driver;
+    const bool same = candidates == 1 ? &other == seen : matches(other);
+    if (before && !same) kill_version(other, seen->number, clock_);
   }
-  if (candidates == 1) {
-    for (Version& other : sector.versions) {
-      if (&other != seen && other.settled <= read.start) kill_version(other, seen->number, clock_);
-    }
-    settle_write(sector, *seen);
-  }
+  if (candidates == 1) settle_write(sector, *seen);
   prune(sector);
 }
 
@@ -209,7 +209,6 @@ VolumeModel::Pending VolumeModel::begin_flush(uint64_t driver) { return Pending{
 void VolumeModel::end_flush(const Pending& flush, bool succeeded) {
   ++clock_;
   if (!succeeded) return;
-  check_successor(flush, "flush");
   for (auto it = unflushed_.begin(); it != unflushed_.end();) {
     Sector& sector = this->sector(*it);
     bool all = true;
@@ -224,10 +223,36 @@ void VolumeModel::end_flush(const Pending& flush, bool succeeded) {
 
 // ---- crashes
 
-void VolumeModel::check_successor(const Pending& pending, const char* what) {
-  if (pending.driver < newest_driver_ && pending.start > attached_) {
-    violate(fmt::format("driver {} served a {} that was asked after driver {} had attached", pending.driver, what,
-                        newest_driver_));
+void VolumeModel::set_layout(uint64_t volumelet_bytes, std::vector<uint32_t> servers) {
+  volumelet_sectors_ = volumelet_bytes / kSectorBytes;
+  layout_ = std::move(servers);
+}
+
+uint32_t VolumeModel::server_of(uint64_t sector) const { return layout_[sector / volumelet_sectors_]; }
+
+void VolumeModel::answered(const Pending& pending, uint64_t first_sector, uint64_t sectors, const char* what) {
+  const uint64_t end = first_sector + sectors;
+  for (uint64_t at = first_sector; at < end; at = volumelet_sectors_ == UINT64_MAX ? end : (at / volumelet_sectors_ + 1) * volumelet_sectors_) {
+    const uint32_t server = server_of(at);
+    const Server& known = servers_[server];
+    if (known.driver < pending.driver) opened(server, pending.driver);
+    if (known.driver > pending.driver && known.since < pending.start) {
+      violate(fmt::format("driver {} served a {} of sector {} that was asked when driver {} had the server", pending.driver,
+                          what, at, known.driver));
+    }
+  }
+}
+
+// A driver has the server: what its predecessors had under way there has happened or never will.
+void VolumeModel::opened(uint32_t server, uint64_t driver) {
+  servers_[server] = Server{driver, clock_};
+  for (uint64_t index : unflushed_) {
+    if (server_of(index) != server) continue;
+    for (Version& version : sector(index).versions) {
+      if (version.driver >= driver) continue;
+      version.settled = std::min(version.settled, clock_);
+      version.exposed = false;
+    }
   }
 }
 
@@ -240,24 +265,18 @@ void VolumeModel::driver_gone() {
 
 void VolumeModel::driver_attached(uint64_t driver) {
   ++clock_;
-  for (const auto& [number, write] : in_flight_) ASSERT(write.driver < driver, write.driver, driver);
   driver_present_ = true;
   newest_driver_ = driver;
-  attached_ = clock_;
-  for (uint64_t index : unflushed_) {
-    for (Version& version : sector(index).versions) {
-      version.settled = std::min(version.settled, clock_);
-      version.exposed = false;
-    }
-  }
 }
 
-void VolumeModel::server_lost(uint64_t first_sector, uint64_t sectors) {
+void VolumeModel::server_lost(uint32_t server) {
   ++clock_;
-  for (auto it = unflushed_.lower_bound(first_sector); it != unflushed_.end() && *it < first_sector + sectors; ++it) {
-    Sector& lost = sector(*it);
+  const bool restorable = driver_present_ && servers_[server].driver == newest_driver_;
+  for (uint64_t index : unflushed_) {
+    if (server_of(index) != server) continue;
+    Sector& lost = sector(index);
     for (Version& version : lost.versions) version.exposed = version.exposed || !version.flushed;
-    if (!driver_present_) revive(lost, true);
+    if (!restorable) revive(lost, true);
   }
 }
 

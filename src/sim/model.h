@@ -6,10 +6,10 @@
 // its beginning and its end. From what clients saw some writes must come before others ("w settled before x
 // began"); a write that is surely followed by another is dead, and a read that began afterwards must not return it.
 //   - nothing acknowledged is lost while a driver lives, whatever servers do;
-//   - a write whose driver was gone before its end took effect before the next driver was attached, or never;
+//   - a write of an earlier driver takes effect before the next driver's first answer from that server, or never;
 //   - when a server lost its memory and the driver that could have restored it is gone, a sector is any of the
 //     writes since (and with) the last that was flushed; once read it stays;
-//   - a driver that has been succeeded serves nothing that was asked after its successor was attached.
+//   - a driver serves nothing of a server that was asked after its successor's first answer from it.
 // Stamps are a counter of events, not times, so that nothing is simultaneous.
 #pragma once
 
@@ -30,6 +30,8 @@ inline constexpr Stamp kNever = UINT64_MAX;
 class VolumeModel {
  public:
   VolumeModel(uint64_t size_bytes, uint64_t tag) : size_bytes_(size_bytes), tag_(tag) {}
+  // Which server holds each volumelet. Without a layout one server holds all.
+  void set_layout(uint64_t volumelet_bytes, std::vector<uint32_t> servers);
 
   uint64_t size_bytes() const { return size_bytes_; }
   // The first violation, if any: what was expected and what was seen.
@@ -59,16 +61,16 @@ class VolumeModel {
   // ---- what happens around them
   // Driver n was killed, or another one begins to take over: it restores nothing any more.
   void driver_gone();
-  // Driver n has attached: what its predecessors had under way has happened or never will.
   void driver_attached(uint64_t driver);
-  // The server of these sectors forgot what it had not made durable (or may have).
-  void server_lost(uint64_t first_sector, uint64_t sectors);
+  // The server forgot what it had not made durable (or may have).
+  void server_lost(uint32_t server);
 
   uint64_t sectors_tracked() const { return sectors_.size(); }
 
  private:
   struct Version {
     uint64_t number = 0;
+    uint64_t driver = 0;
     Stamp start = 0;
     Stamp settled = kNever;  // by then it had taken effect, or never will
     Stamp dead = kNever;     // a read that began at or after this must not return it
@@ -91,7 +93,10 @@ class VolumeModel {
   void revive(Sector& sector, bool all);
   void prune(Sector& sector);
   void kill_version(Version& version, uint64_t killer, Stamp when);
-  void check_successor(const Pending& pending, const char* what);
+  // An answer of the pending's driver about these sectors has come.
+  void answered(const Pending& pending, uint64_t first_sector, uint64_t sectors, const char* what);
+  void opened(uint32_t server, uint64_t driver);
+  uint32_t server_of(uint64_t sector) const;
   Stamp oldest_pending() const;
   std::string describe(uint64_t index) const;
   std::optional<uint64_t> recognise(uint64_t index, const std::byte* bytes) const;
@@ -102,8 +107,14 @@ class VolumeModel {
   Stamp clock_ = 1;
   uint64_t writes_ = 0;
   bool driver_present_ = false;
-  Stamp attached_ = 0;              // the latest attachment
   uint64_t newest_driver_ = 0;
+  struct Server {
+    uint64_t driver = 0;  // the newest that got an answer from it
+    Stamp since = 0;
+  };
+  std::map<uint32_t, Server> servers_;
+  uint64_t volumelet_sectors_ = UINT64_MAX;
+  std::vector<uint32_t> layout_{0};
   std::map<uint64_t, Sector> sectors_;
   std::set<uint64_t> unflushed_;    // sectors with versions that no flush has covered
   std::multiset<Stamp> pending_reads_;

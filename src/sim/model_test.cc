@@ -172,7 +172,7 @@ std::optional<std::string> violation_of(uint64_t seed, Flaw flaw) {
     const uint64_t crash_ns = world.now_ns() + world.random().below(60'000'000);
     world.run_until(over, crash_ns);
     if (world.random().chance(0.5)) {
-      model.server_lost(0, kSectors);  // the driver lives and makes good what was lost
+      model.server_lost(0);  // the driver lives and makes good what was lost
       if (flaw == Flaw::kServerForgets) disk.bytes = disk.durable;
       world.run_until(over, world.now_ns() + world.random().below(30'000'000));
     }
@@ -181,7 +181,7 @@ std::optional<std::string> violation_of(uint64_t seed, Flaw flaw) {
     world.kill(node, runtime::Crash::kProcess);
     std::fill(disk.locked.begin(), disk.locked.end(), 0);
     if (world.random().chance(0.5)) {
-      model.server_lost(0, kSectors);
+      model.server_lost(0);
       for (uint64_t s = 0; s < kSectors; ++s) {
         if (world.random().chance(0.5)) continue;
         std::memcpy(disk.bytes.data() + s * kSectorBytes, disk.durable.data() + s * kSectorBytes, kSectorBytes);
@@ -264,7 +264,7 @@ TEST(VolumeModel, AnAcknowledgedWriteIsLostOnlyWithItsServerAndItsDriver) {
       const auto first = steps.wrote();
       steps.wrote();
       if (flushed) steps.model.end_flush(steps.model.begin_flush(1), true);
-      if (lost) steps.model.server_lost(0, 1);
+      if (lost) steps.model.server_lost(0);
       steps.model.driver_gone();
       steps.model.driver_attached(2);
       steps.read(first, 2);
@@ -278,7 +278,7 @@ TEST(VolumeModel, AfterALossTheFirstReadDecides) {
   steps.model.driver_attached(1);
   const auto first = steps.wrote(), second = steps.wrote();
   steps.model.driver_gone();
-  steps.model.server_lost(0, 1);
+  steps.model.server_lost(0);
   steps.model.driver_attached(2);
   steps.read(first, 2);
   EXPECT_FALSE(steps.violated());
@@ -305,7 +305,7 @@ TEST(VolumeModel, AnUnflushedWriteMayBeLostByTheNextDriversDeathToo) {
   steps.model.driver_gone();
   steps.model.driver_attached(2);
   steps.read(second, 2);
-  steps.model.server_lost(0, 1);
+  steps.model.server_lost(0);
   steps.read(second, 2);
   EXPECT_FALSE(steps.violated());
   steps.model.driver_gone();
