@@ -37,7 +37,8 @@ int run(const std::string& address, const std::string& size, std::vector<std::st
   const Result<uint64_t> bytes = parse_size(size);
   if (!bytes) return complain(bytes.error());
   runtime::ReactorOptions options;
-  if (const char* spin_ns = std::getenv("NBD_MEMORY_SPIN_NS")) options.spin_ns_max = std::strtoull(spin_ns, nullptr, 10);
+  if (const char* spin_ns = std::getenv("NBD_MEMORY_SPIN_NS"))
+    options.spin_ns_max = std::strtoull(spin_ns, nullptr, 10);
   Result<std::unique_ptr<runtime::RealRuntime>> world = runtime::RealRuntime::create(options);
   if (!world) return complain(world.error());
   std::vector<std::unique_ptr<volume::MemoryDevice>> devices;

@@ -426,7 +426,7 @@ class Tidy {
     const bool banned = starts_with(file.path, "src/") && !starts_with(file.path, "src/runtime/");
     const bool test = ends_with(file.path, "_test.cc");
     const bool real_time = std::any_of(file.lines.begin(), file.lines.end(), [](const std::string& line) {
-      return starts_with(line, "#include \"runtime/reactor.h\"");
+      return starts_with(line, "#include \"runtime/real_");
     });
     for (size_t i = 0; i < file.code.size(); ++i) {
       const std::string& code = file.code[i];

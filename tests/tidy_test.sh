@@ -47,7 +47,7 @@ expect time src/volume/a.cc 'long f() { return time(nullptr); }\n' 'time(nullptr
 expect comment src/volume/a.cc '// Not rand() nor steady_clock.\nconst char* s = "steady_clock";\n' ''
 expect sleep src/volume/a_test.cc 'void f() { usleep(3); }\n' 'a test does not sleep'
 expect sleep_real src/volume/a_test.cc \
-  '#include "runtime/reactor.h"\nvoid f() { executor.sleep_for(3); }\n' 'does not sleep'
+  '#include "runtime/real_runtime.h"\nvoid f() { executor.sleep_for(3); }\n' 'does not sleep'
 expect sleep_virtual src/volume/a_test.cc 'void f() { executor.sleep_for(3); }\n' ''
 expect thread src/volume/a.cc 'std::thread t;\n' 'std::thread'
 expect using src/volume/a.cc 'using namespace std;\n' 'using namespace std'

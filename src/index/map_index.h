@@ -60,7 +60,11 @@ struct MapIndexOptions {
 class MapIndex : public Index {
  public:
   MapIndex(runtime::Executor& executor, MapIndexState& state, MapIndexOptions options)
-      : executor_(executor), state_(state), options_(options), opened_sequence_(state.last_sequence()), syncing_(executor) {}
+      : executor_(executor),
+        state_(state),
+        options_(options),
+        opened_sequence_(state.last_sequence()),
+        syncing_(executor) {}
 
   runtime::Task<Result<std::optional<std::string>>> get(std::string key) override;
   runtime::Task<Result<std::vector<KeyValue>>> scan(std::string begin, std::string end, size_t limit,

@@ -58,7 +58,8 @@ runtime::Task<Attempt> submit_until_definite(runtime::Runtime& runtime, Meta& me
     }
     const uint64_t again_ns = runtime.now_ns() + pauses.next_ns();
     if (again_ns >= deadline_ns) {
-      attempt.result = fail(ErrorCode::kTimeout, "metadata transaction: outcome unknown", attempt.result.error().message());
+      attempt.result =
+          fail(ErrorCode::kTimeout, "metadata transaction: outcome unknown", attempt.result.error().message());
       co_return attempt;
     }
     co_await runtime.executor().sleep_until(again_ns);

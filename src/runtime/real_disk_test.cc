@@ -30,7 +30,9 @@ Buffer random_buffer(uint64_t seed, size_t size) {
 
 class RealDiskTest : public testing::Test {
  protected:
-  RealDiskTest() : runtime_(std::move(RealRuntime::create().value())), disk_(std::move(runtime_->open_disk(folder_ / "disk").value())) {}
+  RealDiskTest()
+      : runtime_(std::move(RealRuntime::create().value())),
+        disk_(std::move(runtime_->open_disk(folder_ / "disk").value())) {}
   std::unique_ptr<File> create(const std::string& path) {
     return std::move(disk_->open(path, Disk::Open::kCreate).value());
   }

@@ -14,7 +14,8 @@ namespace foreshard::runtime {
 namespace {
 
 struct ConnectCall final : KernelCall {
-  ConnectCall(Reactor& reactor, int socket_fd, const SocketAddress& to) : KernelCall(reactor), fd(socket_fd), address(to) {}
+  ConnectCall(Reactor& reactor, int socket_fd, const SocketAddress& to)
+      : KernelCall(reactor), fd(socket_fd), address(to) {}
   void fill(io_uring_sqe* sqe) override { io_uring_prep_connect(sqe, fd, address.get(), address.length); }
   int fd;
   const SocketAddress& address;
@@ -33,7 +34,8 @@ struct CallTimer final : Timer {
 
 Error connect_error(int error_number, bool timed_out, const std::string& address) {
   Error error = error_from_errno(error_number, "connect", address);
-  if (timed_out && (error_number == ECANCELED || error_number == EINTR)) error = Error{ErrorCode::kTimeout, "connect", 0, address};
+  if (timed_out && (error_number == ECANCELED || error_number == EINTR))
+    error = Error{ErrorCode::kTimeout, "connect", 0, address};
   // Nobody listens there now; somebody may later.
   if (error_number == ENOENT || error_number == ENOTDIR) error.code = ErrorCode::kUnavailable;
   return error;

@@ -68,7 +68,8 @@ class SchemeTest : public testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Schemes, SchemeTest,
                          testing::Values("unix", "tcp:127.0.0.1:0", "tcp:[::1]:0", "tcp:localhost:0", "local:here"));
 
-Task<void> send_pieces(Connection& connection, const std::vector<std::byte>& bytes, size_t piece, Result<void>& result) {
+Task<void> send_pieces(Connection& connection, const std::vector<std::byte>& bytes, size_t piece,
+                       Result<void>& result) {
   std::vector<iovec> pieces;
   for (size_t at = 0; at < bytes.size(); at += piece) {
     pieces.push_back({const_cast<std::byte*>(bytes.data() + at), std::min(piece, bytes.size() - at)});
@@ -161,7 +162,7 @@ Task<void> shut_while_pending(Executor& executor, std::unique_ptr<Connection>& c
   executor.spawn(note_read(*connection, into, read_result, std::move(*gate.enter())));
   executor.spawn(send_pass(*connection, large, large.size(), write_result, std::move(*gate.enter())));
   const uint64_t wake_ns = executor.now_ns() + 5'000'000;
-  co_await executor.sleep_until(wake_ns);
+  co_await executor.sleep_until(wake_ns);  // tidy: lets what was started become pending in the kernel
   EXPECT_EQ(gate.inside(), 2u);
   connection->shutdown();
   co_await gate.close();
@@ -223,7 +224,7 @@ Task<void> shut_listener(Executor& executor, Listener& listener, ErrorCode& code
   Gate gate(executor);
   executor.spawn(note_accept(listener, code, std::move(*gate.enter())));
   const uint64_t wake_ns = executor.now_ns() + 1'000'000;
-  co_await executor.sleep_until(wake_ns);
+  co_await executor.sleep_until(wake_ns);  // tidy: lets what was started become pending in the kernel
   listener.shutdown();
   co_await gate.close();
 }
@@ -264,7 +265,7 @@ Task<void> read_until_end(std::unique_ptr<Connection> connection) {
 
 Task<void> rest(Executor& executor) {
   const uint64_t wake_ns = executor.now_ns() + 1'000'000;
-  co_await executor.sleep_until(wake_ns);
+  co_await executor.sleep_until(wake_ns);  // tidy: lets what was started become pending in the kernel
 }
 
 // A runtime that ends with connections under way: their tasks own them and are destroyed where they stand.

@@ -24,7 +24,8 @@ sigset_t termination_signals() {
 }
 
 struct ReadCall final : KernelCall {
-  ReadCall(Reactor& reactor, int from_fd, void* to, size_t bytes) : KernelCall(reactor), fd(from_fd), into(to), size(bytes) {}
+  ReadCall(Reactor& reactor, int from_fd, void* to, size_t bytes)
+      : KernelCall(reactor), fd(from_fd), into(to), size(bytes) {}
   void fill(io_uring_sqe* sqe) override { io_uring_prep_read(sqe, fd, into, static_cast<unsigned>(size), 0); }
   int fd;
   void* into;

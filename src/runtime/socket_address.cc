@@ -24,8 +24,9 @@ Result<SocketAddress> unix_address(std::string_view path) {
   SocketAddress address;
   auto& un = reinterpret_cast<sockaddr_un&>(address.storage);
   if (path.size() >= sizeof(un.sun_path)) {
-    return fail(ErrorCode::kInvalid, "unix socket",
-                fmt::format("the path {} is longer than the {} bytes that the system allows", path, sizeof(un.sun_path) - 1));
+    return fail(
+        ErrorCode::kInvalid, "unix socket",
+        fmt::format("the path {} is longer than the {} bytes that the system allows", path, sizeof(un.sun_path) - 1));
   }
   un.sun_family = AF_UNIX;
   std::memcpy(un.sun_path, path.data(), path.size());

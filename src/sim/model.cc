@@ -232,13 +232,14 @@ uint32_t VolumeModel::server_of(uint64_t sector) const { return layout_[sector /
 
 void VolumeModel::answered(const Pending& pending, uint64_t first_sector, uint64_t sectors, const char* what) {
   const uint64_t end = first_sector + sectors;
-  for (uint64_t at = first_sector; at < end; at = volumelet_sectors_ == UINT64_MAX ? end : (at / volumelet_sectors_ + 1) * volumelet_sectors_) {
+  for (uint64_t at = first_sector; at < end;
+       at = volumelet_sectors_ == UINT64_MAX ? end : (at / volumelet_sectors_ + 1) * volumelet_sectors_) {
     const uint32_t server = server_of(at);
     const Server& known = servers_[server];
     if (known.driver < pending.driver) opened(server, pending.driver);
     if (known.driver > pending.driver && known.since < pending.start) {
-      violate(fmt::format("driver {} served a {} of sector {} that was asked when driver {} had the server", pending.driver,
-                          what, at, known.driver));
+      violate(fmt::format("driver {} served a {} of sector {} that was asked when driver {} had the server",
+                          pending.driver, what, at, known.driver));
     }
   }
 }

@@ -47,7 +47,8 @@ struct Disk {
 // Memory with delays; overlapping requests exclude each other unless the flaw is in that.
 class FlawedDevice : public volume::BlockDevice {
  public:
-  FlawedDevice(SimRuntime& runtime, Disk& disk, Flaw flaw) : runtime_(runtime), disk_(disk), flaw_(flaw), freed_(runtime.executor()) {}
+  FlawedDevice(SimRuntime& runtime, Disk& disk, Flaw flaw)
+      : runtime_(runtime), disk_(disk), flaw_(flaw), freed_(runtime.executor()) {}
   uint64_t size_bytes() const override { return kBytes; }
 
   Task<Result<void>> read(uint64_t offset, ByteSpan into) override {
@@ -110,7 +111,9 @@ class FlawedDevice : public volume::BlockDevice {
 
  private:
   struct Lock {
-    Lock(FlawedDevice* d, uint64_t f, uint64_t n, int64_t delta) : device(d), first(f), count(n), step(delta) { add(step); }
+    Lock(FlawedDevice* d, uint64_t f, uint64_t n, int64_t delta) : device(d), first(f), count(n), step(delta) {
+      add(step);
+    }
     Lock(Lock&& other) noexcept
         : device(std::exchange(other.device, nullptr)), first(other.first), count(other.count), step(other.step) {}
     ~Lock() {
@@ -128,7 +131,8 @@ class FlawedDevice : public volume::BlockDevice {
   Task<Lock> lock(uint64_t offset, uint64_t bytes) {
     const uint64_t first = offset / kSectorBytes, count = bytes / kSectorBytes;
     const auto taken = [&] {
-      return std::any_of(disk_.locked.begin() + first, disk_.locked.begin() + first + count, [](uint64_t n) { return n > 0; });
+      return std::any_of(disk_.locked.begin() + first, disk_.locked.begin() + first + count,
+                         [](uint64_t n) { return n > 0; });
     };
     while (taken()) co_await freed_.wait();
     co_return Lock(this, first, count, 1);
@@ -220,7 +224,9 @@ TEST(VolumeModel, CatchesEveryFlaw) {
 
 struct Steps {
   VolumeModel model{kBytes, 5};
-  VolumeModel::Pending begin(uint64_t driver = 1) { return model.begin_write(driver, 0, kSectorBytes, VolumeModel::Kind::kData); }
+  VolumeModel::Pending begin(uint64_t driver = 1) {
+    return model.begin_write(driver, 0, kSectorBytes, VolumeModel::Kind::kData);
+  }
   void read(const VolumeModel::Pending& write, uint64_t driver = 1) {
     std::vector<std::byte> bytes(kSectorBytes);
     if (write.number != 0) model.fill(write, bytes);

@@ -8,7 +8,8 @@ using runtime::Task;
 
 Result<void> MemoryStore::admit(const WriteGuard* guard, uint32_t first_page, uint64_t pages) const {
   if (closed_) return fail(ErrorCode::kCancelled, "store closed");
-  if (pages == 0 || first_page + pages > kPagesPerChunk) return fail(ErrorCode::kInvalid, "pages of a chunk", first_page);
+  if (pages == 0 || first_page + pages > kPagesPerChunk)
+    return fail(ErrorCode::kInvalid, "pages of a chunk", first_page);
   if (guard != nullptr && !guard->admitted()) return fail(ErrorCode::kStaleSession, "store write");
   return {};
 }

@@ -94,8 +94,9 @@ def boot(lab, kernel_path, initramfs_path, socket, export, seconds=240):
     drive = (f"if=virtio,format=raw,file.driver=nbd,file.server.type=unix,file.server.path={socket},"
              f"file.export={export},file.reconnect-delay=3600,discard=unmap,detect-zeroes=unmap")
     done = lab.run("qemu-system-x86_64", "-machine", "pc", "-accel", "tcg", "-m", "256", "-nodefaults",
-                   "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel_path, "-initrd", initramfs_path, "-append",
-                   "console=ttyS0 panic=-1 quiet", "-drive", drive, seconds=seconds, stdin=subprocess.DEVNULL)
+                   "-display", "none", "-serial", "stdio", "-no-reboot",
+                   "-kernel", kernel_path, "-initrd", initramfs_path, "-append", "console=ttyS0 panic=-1 quiet",
+                   "-drive", drive, seconds=seconds, stdin=subprocess.DEVNULL)
     return done.stdout + done.stderr
 
 

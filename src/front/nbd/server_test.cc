@@ -313,7 +313,8 @@ Task<void> describe(SimRuntime& runtime) {
   co_await client.enter("disk", true);
   co_await client.send(request(kCmdWrite, 1, 8192, 4096) + std::string(4096, 'x'));
   co_await client.reply();
-  co_await client.send(request(kCmdBlockStatus, 2, 0, 1 << 20) + request(kCmdBlockStatus, 3, 0, 1 << 20, kCmdFlagReqOne));
+  co_await client.send(request(kCmdBlockStatus, 2, 0, 1 << 20) +
+                       request(kCmdBlockStatus, 3, 0, 1 << 20, kCmdFlagReqOne));
   const Reply all = co_await client.reply();
   EXPECT_EQ(all.extents.size(), 3u);
   EXPECT_EQ(uint32_t{all.extents[0].flags}, kStateHole | kStateZero);

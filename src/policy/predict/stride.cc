@@ -52,7 +52,8 @@ void StridePredictor::propose(Stream& stream, std::vector<Candidate>& candidates
   for (uint32_t step = stream.proposed + 1; step <= ahead; ++step) {
     const int64_t distance = stream.stride * static_cast<int64_t>(step);
     if (distance < 0 && stream.last < static_cast<uint64_t>(-distance)) break;
-    candidates.push_back({stream.last + static_cast<uint64_t>(distance), stream.pages, confidence_after(stream.steps), 0});
+    candidates.push_back(
+        {stream.last + static_cast<uint64_t>(distance), stream.pages, confidence_after(stream.steps), 0});
   }
   stream.proposed = ahead;
 }
