@@ -1,0 +1,369 @@
+#include "server/replica_server.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.h"
+#include "meta/keys.h"
+
+namespace foreshard::server {
+namespace {
+
+using runtime::Task;
+using store::ChunkKey;
+
+// Pages of all volumes in one cache: the volume in the high bits.
+constexpr int kPageKeyBits = 40;
+constexpr uint64_t kScrubFaultsPerReply = 4096;
+
+uint64_t page_key(uint64_t volume, uint64_t page) { return volume << kPageKeyBits | page; }
+uint64_t first_key(const SessionName& name, uint64_t chunk, uint32_t first_page) {
+  return page_key(name.volume, chunk * kPagesPerChunk + first_page);
+}
+
+template <class T>
+Result<T> parse(const rpc::Request& request) {
+  if (request.control.size() < sizeof(T))
+    return fail(ErrorCode::kInvalid, "replica service: request too short", request.control.size());
+  return load_object<T>(request.control.span());
+}
+
+template <class T>
+rpc::Reply reply_with(const T& value) {
+  rpc::Reply reply;
+  reply.control = Buffer::copy_of(object_bytes(value));
+  return reply;
+}
+
+// Whether pages [first, first + pages) lie in one chunk.
+bool within_chunk(uint64_t first_page, uint64_t pages) {
+  return pages > 0 && pages <= kPagesPerChunk && first_page <= kPagesPerChunk - pages;
+}
+
+}  // namespace
+
+ReplicaServer::ReplicaServer(runtime::Runtime& runtime, store::ChunkStore& store, meta::Meta& meta,
+                             ReplicaServerOptions options)
+    : runtime_(runtime),
+      store_(store),
+      meta_(meta),
+      options_(options),
+      sessions_(runtime, store, options.grant_ns),
+      ranges_(store),
+      cache_(options.cache_bytes),
+      service_(rpc::Service::create(runtime)),
+      failed_(runtime.executor()),
+      stopping_(runtime.executor()),
+      gate_(runtime.executor()),
+      looking_(runtime.executor()) {
+  add(kMethodOpen, &ReplicaServer::on_open);
+  add(kMethodClose, &ReplicaServer::on_close);
+  add(kMethodHeartbeat, &ReplicaServer::on_heartbeat);
+  add(kMethodRead, &ReplicaServer::on_read);
+  add(kMethodWrite, &ReplicaServer::on_write);
+  add(kMethodZero, &ReplicaServer::on_zero);
+  add(kMethodFlush, &ReplicaServer::on_flush);
+  add(kMethodStates, &ReplicaServer::on_states);
+  add(kMethodPrepare, &ReplicaServer::on_prepare);
+  add(kMethodLook, &ReplicaServer::on_look);
+  add(kMethodStats, &ReplicaServer::on_stats);
+  add(kMethodScrub, &ReplicaServer::on_scrub);
+}
+
+ReplicaServer::~ReplicaServer() = default;
+
+void ReplicaServer::add(uint16_t method, Method member) {
+  service_->handle(method, [this, member](rpc::Peer& peer, rpc::Request& request) { return (this->*member)(peer, request); });
+}
+
+Task<Result<void>> ReplicaServer::start() {
+  CO_TRY_VOID(co_await sessions_.load());
+  CO_TRY_VOID(co_await ranges_.load());
+  runtime_.executor().spawn(look_now_and_then());
+  co_return Result<void>();
+}
+
+void ReplicaServer::serve(std::unique_ptr<runtime::Listener> listener) { service_->serve(std::move(listener)); }
+
+Task<void> ReplicaServer::stop() {
+  stopping_.set();
+  co_await service_->stop();
+  co_await gate_.close();
+}
+
+Error ReplicaServer::from_store(Error error) {
+  const bool fatal = error.code == ErrorCode::kLossy || error.code == ErrorCode::kIo;
+  if (fatal && !failed_.is_set()) {
+    LOG_WARN("server {}: the store failed: {}", options_.id.value, error.message());
+    failed_.set();
+  }
+  return fatal ? Error{ErrorCode::kLossy, "the server's store has failed", error.id, {}} : error;
+}
+
+Result<void> ReplicaServer::check_hosted(VolumeId volume, uint64_t first_chunk, uint64_t chunks) const {
+  if (store_.incomplete() || !ranges_.hosts(volume, first_chunk, chunks))
+    return fail(ErrorCode::kNotHere, "range not hosted complete", first_chunk);
+  return {};
+}
+
+// ---- sessions
+
+Task<Result<rpc::Reply>> ReplicaServer::on_open(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const OpenRequest r, parse<OpenRequest>(request));
+  const Result<void> opened = co_await sessions_.open(r.name);
+  if (!opened) {
+    const bool refused = opened.error().code == ErrorCode::kFenced || opened.error().code == ErrorCode::kStaleSession;
+    co_return fail(refused ? opened.error() : from_store(opened.error()));
+  }
+  OpenReply reply{};
+  reply.store_uuid = store_.uuid().value;
+  reply.loss = store_.loss();
+  reply.grant_ns = options_.grant_ns;
+  reply.incomplete = store_.incomplete() ? 1 : 0;
+  co_return reply_with(reply);
+}
+
+Task<Result<rpc::Reply>> ReplicaServer::on_close(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const CloseRequest r, parse<CloseRequest>(request));
+  CO_TRY_VOID(co_await sessions_.close(r.name));
+  co_return rpc::Reply();
+}
+
+Task<Result<rpc::Reply>> ReplicaServer::on_heartbeat(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const HeartbeatRequest r, parse<HeartbeatRequest>(request));
+  CO_TRY(Sessions::Work work, sessions_.enter(r.name));
+  if (failed_.is_set()) co_return fail(ErrorCode::kLossy, "the server's store has failed");
+  work.grant();
+  co_return rpc::Reply();
+}
+
+// ---- data
+
+bool ReplicaServer::read_cached(const ReadRequest& r, ByteSpan into) {
+  const uint64_t first = first_key(r.name, r.chunk, r.first_page);
+  for (uint32_t i = 0; i < r.pages; ++i)
+    if (!cache_.contains(first + i)) return false;
+  for (uint32_t i = 0; i < r.pages; ++i) std::memcpy(into.data() + i * kPageBytes, cache_.find(first + i), kPageBytes);
+  return true;
+}
+
+void ReplicaServer::fill_cache(const ReadRequest& r, ConstByteSpan data, policy::FillGuard::Ticket ticket) {
+  const uint64_t first = first_key(r.name, r.chunk, r.first_page);
+  if (!fill_guard_.unchanged(ticket, first, r.pages)) return;
+  for (uint32_t i = 0; i < r.pages; ++i) {
+    std::byte* place = cache_.insert(first + i, policy::Origin::kDemand);
+    if (place != nullptr) std::memcpy(place, data.data() + i * kPageBytes, kPageBytes);
+  }
+}
+
+Task<Result<rpc::Reply>> ReplicaServer::on_read(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const ReadRequest r, parse<ReadRequest>(request));
+  if (!within_chunk(r.first_page, r.pages) || r.layer != 0) co_return fail(ErrorCode::kInvalid, "read: bad range");
+  CO_TRY(Sessions::Work work, sessions_.enter(r.name));
+  CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, r.chunk, 1));
+  rpc::Reply reply;
+  reply.data = Buffer::allocate(r.pages * kPageBytes);
+  if (!read_cached(r, reply.data.span())) {
+    const policy::FillGuard::Ticket ticket = fill_guard_.issue(first_key(r.name, r.chunk, r.first_page), r.pages);
+    const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.chunk};
+    const Result<store::PageMap> states = co_await store_.read(key, r.first_page, reply.data.span());
+    if (!states) {
+      if (failed_.is_set()) co_return fail(ErrorCode::kLossy, "the server's store has failed");
+      if (states.error().code == ErrorCode::kCorrupt)
+        LOG_WARN("server {}: volume {} chunk {}: {}", options_.id.value, r.name.volume, r.chunk, states.error().message());
+      co_return fail(states.error());
+    }
+    if (!states->any_data()) {
+      reply.data = Buffer();
+      reply.control = Buffer::copy_of(object_bytes(ReadReply{1, 0}));
+      work.grant();
+      co_return reply;
+    }
+    fill_cache(r, reply.data.span(), ticket);
+  }
+  reply.data_size = reply.data.size();
+  reply.control = Buffer::copy_of(object_bytes(ReadReply{0, 0}));
+  work.grant();
+  co_return reply;
+}
+
+Task<Result<rpc::Reply>> ReplicaServer::on_write(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const WriteRequest r, parse<WriteRequest>(request));
+  const uint64_t pages = request.data.size() / kPageBytes;
+  if (request.data.size() % kPageBytes != 0 || !within_chunk(r.first_page, pages) || r.layer != 0)
+    co_return fail(ErrorCode::kInvalid, "write: bad range");
+  CO_TRY(Sessions::Work work, sessions_.enter(r.name));
+  CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, r.chunk, 1));
+  const uint64_t first = first_key(r.name, r.chunk, r.first_page);
+  fill_guard_.changed(first, pages);
+  cache_.erase_range(first, pages);
+  const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.chunk};
+  const store::Version version{r.name.epoch, r.sequence};
+  const Result<void> written = co_await store_.write(key, version, r.first_page, request.data.span(), work);
+  fill_guard_.changed(first, pages);
+  if (!written) co_return fail(from_store(written.error()));
+  work.grant();
+  co_return rpc::Reply();
+}
+
+Task<Result<rpc::Reply>> ReplicaServer::on_zero(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const ZeroRequest r, parse<ZeroRequest>(request));
+  const uint64_t end = r.first_page + r.pages;
+  if (r.pages == 0 || end < r.first_page || end > uint64_t{1} << kPageKeyBits || r.layer != 0)
+    co_return fail(ErrorCode::kInvalid, "zero: bad range");
+  CO_TRY(Sessions::Work work, sessions_.enter(r.name));
+  const uint64_t first_chunk = r.first_page / kPagesPerChunk;
+  CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, first_chunk, (end - 1) / kPagesPerChunk - first_chunk + 1));
+  const uint64_t first = page_key(r.name.volume, r.first_page);
+  fill_guard_.changed(first, r.pages);
+  cache_.erase_range(first, r.pages);
+  const store::Version version{r.name.epoch, r.sequence};
+  for (uint64_t page = r.first_page; page < end;) {
+    const ChunkKey key{VolumeId{r.name.volume}, r.layer, page / kPagesPerChunk};
+    const auto in_chunk = static_cast<uint32_t>(page % kPagesPerChunk);
+    const auto count = static_cast<uint32_t>(std::min<uint64_t>(kPagesPerChunk - in_chunk, end - page));
+    const Result<void> zeroed = co_await store_.zero(key, version, in_chunk, count, work);
+    if (!zeroed) {
+      fill_guard_.changed(first, r.pages);
+      co_return fail(from_store(zeroed.error()));
+    }
+    page += count;
+  }
+  fill_guard_.changed(first, r.pages);
+  work.grant();
+  co_return rpc::Reply();
+}
+
+Task<Result<rpc::Reply>> ReplicaServer::on_flush(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const FlushRequest r, parse<FlushRequest>(request));
+  CO_TRY(Sessions::Work work, sessions_.enter(r.name));
+  const Result<void> flushed = co_await store_.flush();
+  if (!flushed) co_return fail(from_store(flushed.error()));
+  work.grant();
+  co_return rpc::Reply();
+}
+
+Task<Result<rpc::Reply>> ReplicaServer::on_states(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const StatesRequest r, parse<StatesRequest>(request));
+  if (r.chunks == 0 || r.chunks > kStatesChunksMax || r.layer != 0) co_return fail(ErrorCode::kInvalid, "states: bad range");
+  CO_TRY(Sessions::Work work, sessions_.enter(r.name));
+  CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, r.first_chunk, r.chunks));
+  rpc::Reply reply;
+  reply.data = Buffer::allocate(r.chunks * sizeof(store::PageMap));
+  for (uint32_t i = 0; i < r.chunks; ++i) {
+    const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.first_chunk + i};
+    CO_TRY(const store::PageMap map, co_await store_.states(key));
+    std::memcpy(reply.data.data() + i * sizeof map, &map, sizeof map);
+  }
+  reply.data_size = reply.data.size();
+  work.grant();
+  co_return reply;
+}
+
+// ---- hosting
+
+Task<Result<rpc::Reply>> ReplicaServer::on_prepare(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const PrepareRequest r, parse<PrepareRequest>(request));
+  const ConstByteSpan items = request.control.span().subspan(sizeof r);
+  if (r.ranges == 0 || r.ranges > kRangesPerPrepareMax || items.size() != r.ranges * sizeof(RangeItem))
+    co_return fail(ErrorCode::kInvalid, "prepare: bad list of ranges");
+  std::vector<HostedRanges::Placed> placed;
+  for (uint32_t i = 0; i < r.ranges; ++i) {
+    const auto item = load_object<RangeItem>(items.subspan(i * sizeof(RangeItem)));
+    if (item.chunks == 0 || item.first_chunk + item.chunks < item.first_chunk)
+      co_return fail(ErrorCode::kInvalid, "prepare: bad range");
+    placed.push_back({item.first_chunk, HostedRange{item.chunks, ReplicaId{item.replica_id}}});
+  }
+  CO_TRY_VOID(co_await ranges_.add(VolumeId{r.volume}, std::move(placed)));
+  co_return rpc::Reply();
+}
+
+Task<Result<rpc::Reply>> ReplicaServer::on_look(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const LookRequest r, parse<LookRequest>(request));
+  if (r.volume != 0) {
+    CO_TRY_VOID(co_await look(VolumeId{r.volume}));
+    co_return rpc::Reply();
+  }
+  const std::vector<VolumeId> volumes = ranges_.volumes();
+  for (VolumeId volume : volumes) CO_TRY_VOID(co_await look(volume));
+  co_return rpc::Reply();
+}
+
+Task<Result<bool>> ReplicaServer::volume_exists(VolumeId volume) {
+  CO_TRY(const std::optional<meta::Entry> entry, co_await meta_.get(meta::volume_exists_key(volume)));
+  co_return entry.has_value();
+}
+
+Task<Result<void>> ReplicaServer::look(VolumeId volume) {
+  runtime::Mutex::Guard guard = co_await looking_.lock();
+  CO_TRY(const bool exists, co_await volume_exists(volume));
+  if (exists) co_return Result<void>();
+  // Volume ids are never given twice: what does not exist now never will again.
+  CO_TRY_VOID(co_await sessions_.forget(volume));
+  const std::vector<HostedRanges::Placed> ranges = ranges_.ranges(volume);
+  std::vector<uint64_t> first_chunks;
+  for (const HostedRanges::Placed& placed : ranges) {
+    const Result<void> erased = co_await store_.erase(volume, placed.first_chunk, placed.range.chunks);
+    if (!erased) co_return fail(from_store(erased.error()));
+    const uint64_t pages = placed.range.chunks * kPagesPerChunk;
+    cache_.erase_range(page_key(volume.value, placed.first_chunk * kPagesPerChunk), pages);
+    first_chunks.push_back(placed.first_chunk);
+  }
+  if (!first_chunks.empty()) LOG_INFO("server {}: deleted volume {}", options_.id.value, volume.value);
+  co_return co_await ranges_.remove(volume, std::move(first_chunks));
+}
+
+Task<void> ReplicaServer::look_now_and_then() {
+  std::optional<runtime::Gate::Pass> pass = gate_.enter();
+  if (!pass) co_return;
+  while (!stopping_.is_set()) {
+    const std::vector<VolumeId> volumes = ranges_.volumes();
+    for (VolumeId volume : volumes) {
+      if (stopping_.is_set()) co_return;
+      const Result<void> looked = co_await look(volume);
+      if (!looked) LOG_DEBUG("server {}: look: {}", options_.id.value, looked.error().message());
+    }
+    const bool stopped = co_await stopping_.wait_until(runtime_.now_ns() + options_.look_interval_ns);
+    if (stopped) co_return;
+  }
+}
+
+// ---- for people
+
+StatsReply ReplicaServer::stats() const {
+  const store::StoreStats s = store_.stats();
+  StatsReply reply{};
+  reply.server = options_.id.value;
+  reply.store_uuid = store_.uuid().value;
+  reply.loss = store_.loss();
+  reply.capacity_bytes = s.capacity_bytes;
+  reply.slots = s.slots;
+  reply.slots_used = s.slots_used;
+  reply.reads = s.reads;
+  reply.writes = s.writes;
+  reply.flushes = s.flushes;
+  reply.corrupt_pages = s.corrupt_pages;
+  reply.cache_hits = cache_.statistics().hits;
+  reply.cache_misses = cache_.statistics().misses;
+  reply.cache_bytes = cache_.statistics().pages * kPageBytes;
+  reply.volumes = ranges_.volume_count();
+  reply.ranges = ranges_.range_count();
+  return reply;
+}
+
+Task<Result<rpc::Reply>> ReplicaServer::on_stats(rpc::Peer&, rpc::Request&) { co_return reply_with(stats()); }
+
+Task<Result<rpc::Reply>> ReplicaServer::on_scrub(rpc::Peer&, rpc::Request&) {
+  CO_TRY(const std::vector<store::PageFault> faults, co_await store_.scrub());
+  rpc::Reply reply = reply_with(ScrubReply{faults.size()});
+  const size_t listed = std::min<size_t>(faults.size(), kScrubFaultsPerReply);
+  reply.data = Buffer::allocate(listed * sizeof(ScrubFault));
+  for (size_t i = 0; i < listed; ++i) {
+    const ScrubFault fault{faults[i].key.volume.value, faults[i].key.chunk, faults[i].key.layer, faults[i].page};
+    std::memcpy(reply.data.data() + i * sizeof fault, &fault, sizeof fault);
+  }
+  reply.data_size = reply.data.size();
+  co_return reply;
+}
+
+}  // namespace foreshard::server
