@@ -285,7 +285,9 @@ Task<Result<rpc::Reply>> ReplicaServer::on_look(rpc::Peer&, rpc::Request& reques
     co_return rpc::Reply();
   }
   const std::vector<VolumeId> volumes = ranges_.volumes();
-  for (VolumeId volume : volumes) CO_TRY_VOID(co_await look(volume));
+  for (VolumeId volume : volumes) {
+    CO_TRY_VOID(co_await look(volume));
+  }
   co_return rpc::Reply();
 }
 

@@ -2,6 +2,7 @@
 // and calls to the servers that prepare or look; a broken-off one leaves a state from which it can be run again.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,7 @@ runtime::Task<Result<bool>> resize_volume(runtime::Runtime& runtime, meta::Meta&
                                           uint64_t size_bytes);
 // kBusy while attached. Its data is deleted by the servers, at once where they can be reached.
 runtime::Task<Result<void>> remove_volume(runtime::Runtime& runtime, meta::Meta& meta, std::string name);
-runtime::Task<Result<void>> finish_import(meta::Meta& meta, std::string name);
+runtime::Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, std::string name);
 
 // Used by the driver, which alone may change an attached volume's map: adds volumelets up to size_bytes and sets
 // the size, in transactions that also compare `guard`.

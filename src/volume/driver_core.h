@@ -1,0 +1,153 @@
+// DriverCore: the driver itself (driver.h says what it promises). Its parts: IntervalTable orders, ShardMap routes,
+// a ServerLink per server talks, RetainedLog remembers what is not flushed, PageCache and Prefetcher serve reads.
+// Files: driver_core.cc its life, driver_io.cc the data path, driver_flush.cc flushing and restoring.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "policy/cache/fill_guard.h"
+#include "policy/cache/page_cache.h"
+#include "runtime/sync.h"
+#include "volume/attach.h"
+#include "volume/driver.h"
+#include "volume/interval_table.h"
+#include "volume/retained_log.h"
+#include "volume/server_link.h"
+#include "volume/shard_map.h"
+
+namespace foreshard::volume {
+
+class DriverCore final : public Driver, private LinkOwner {
+ public:
+  DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOptions options, Claim claim);
+  ~DriverCore() override;
+
+  // Opens the servers; some may still be out of reach when it returns: requests wait for them.
+  runtime::Task<Result<void>> start();
+
+  // BlockDevice
+  uint64_t size_bytes() const override { return size_bytes_; }
+  runtime::Task<Result<void>> read(uint64_t offset, ByteSpan into) override;
+  runtime::Task<Result<void>> write(uint64_t offset, ConstByteSpan from, bool fua) override;
+  runtime::Task<Result<void>> zero(uint64_t offset, uint64_t bytes, ZeroMode mode, bool fua) override;
+  runtime::Task<Result<void>> discard(uint64_t offset, uint64_t bytes, bool fua) override;
+  runtime::Task<Result<void>> flush() override;
+  void prefetch(uint64_t offset, uint64_t bytes) override;
+  runtime::Task<Result<std::vector<Extent>>> block_status(uint64_t offset, uint64_t bytes,
+                                                          uint32_t extents_max) override;
+  // Driver
+  runtime::Task<Result<void>> detach() override;
+  DriverStatus status() const override;
+  std::vector<VolumeletStatus> volumelets() const override;
+  void set_prefetch_mode(policy::PrefetchMode mode) override;
+  void record(std::function<void(const Access&)> sink) override { access_sink_ = std::move(sink); }
+  runtime::Signal& ended() override { return ended_; }
+  Error end_reason() const override { return end_reason_; }
+
+ private:
+  // What is known of a server: its address record, its identity under which it is in-sync, the way to it.
+  struct ServerEntry {
+    meta::pb::VolumeServer in_sync;
+    meta::Revision revision = 0;
+    std::string zone;
+    std::unique_ptr<ServerLink> link;
+  };
+  // One call on pages of one chunk, or of several chunks of one volumelet.
+  struct Part {
+    uint16_t method = 0;
+    uint64_t chunk = 0;
+    ByteSpan control;       // begins with a SessionName, filled in at each attempt
+    ConstByteSpan data;
+    ByteSpan data_into;
+    ServerLink* link = nullptr;  // who answered, under which session
+    uint64_t session = 0;
+  };
+
+  // LinkOwner
+  VolumeId link_volume() const override { return volume_id(); }
+  Epoch link_epoch() const override { return Epoch{claim_.attachment.epoch()}; }
+  runtime::Task<Result<void>> restore(ServerLink& link, server::OpenReply opened) override;
+  void end(Error reason) override;
+
+  VolumeId volume_id() const { return VolumeId{claim_.volume.id()}; }
+
+  // ---- life (driver_core.cc)
+  runtime::Task<Result<void>> load_servers();
+  runtime::Task<Result<void>> load_region();
+  Result<void> add_server(const meta::pb::Server& record, const meta::Entry& entry);
+  void adopt(Volumelet& volumelet);
+  runtime::Task<void> keep_hint();
+  runtime::Task<void> look_after();
+  runtime::Task<Result<void>> renew_hint();
+  runtime::Task<void> carry_out_wishes();
+  void sample_heat(double seconds);
+
+  // ---- data path (driver_io.cc)
+  runtime::Task<Result<Volumelet*>> route(uint64_t chunk, uint64_t deadline_ns);
+  runtime::Task<Result<rpc::Reply>> perform(Part& part);
+  uint64_t io_deadline_ns() const;
+  // Pages under a place in the interval table: from the cache or the servers, and into the cache.
+  runtime::Task<Result<void>> read_pages(uint64_t first, ByteSpan into);
+  runtime::Task<Result<void>> read_run(uint64_t first, ByteSpan into);
+  runtime::Task<Result<void>> read_part(uint64_t first, ByteSpan into);
+  runtime::Task<Result<void>> write_pages(uint64_t first, ConstByteSpan data);
+  runtime::Task<Result<void>> write_part(uint64_t first, ConstByteSpan data, uint64_t sequence);
+  runtime::Task<Result<void>> zero_pages(uint64_t first, uint64_t pages, bool may_unmap);
+  runtime::Task<Result<void>> zero_part(uint64_t first, uint64_t pages, bool may_unmap, uint64_t sequence);
+  runtime::Task<Result<void>> write_edge(uint64_t offset, ConstByteSpan from);
+  runtime::Task<Result<void>> zero_edge(uint64_t offset, uint64_t bytes);
+  bool copy_from_cache(uint64_t first, ByteSpan into, policy::Observation& seen);
+  void insert_in_cache(uint64_t first, ConstByteSpan data, policy::Origin origin);
+  bool granted(uint64_t first_page, uint64_t pages);
+  void before_change(uint64_t first, uint64_t pages);
+  void after_change(uint64_t first, uint64_t pages);
+  runtime::Task<Result<void>> wait_for_room();
+  void count_access(uint64_t offset, uint64_t bytes, bool write);
+  void observe(policy::Observation& seen);
+  void start_prefetches();
+  runtime::Task<void> prefetch_range(policy::PageRange range);
+  runtime::Task<Result<void>> prefetch_part(uint64_t first, uint64_t pages);
+  runtime::Task<Result<std::vector<Extent>>> extents(uint64_t first_page, uint64_t pages, uint32_t extents_max);
+
+  // ---- flushing and restoring (driver_flush.cc)
+  runtime::Task<Result<void>> flush_all();
+  runtime::Task<Result<void>> flush_link(ServerLink& link, uint64_t tick);
+  runtime::Task<Result<void>> replay(ServerLink& link);
+  runtime::Task<Result<void>> replay_entry(ServerLink& link, const RetainedEntry& entry);
+  runtime::Task<Result<void>> record_identity(ServerEntry& entry, server::OpenReply opened);
+
+  runtime::Runtime& runtime_;
+  meta::Meta& meta_;
+  DriverOptions options_;
+  Claim claim_;
+  uint64_t size_bytes_;
+  meta::pb::Region region_;
+  std::map<ServerId, ServerEntry> servers_;
+  ShardMap map_;
+  IntervalTable intervals_;
+  RetainedLog retained_;
+  policy::PageCache cache_;
+  policy::FillGuard fill_guard_;
+  policy::Prefetcher prefetcher_;
+  std::vector<policy::PageRange> to_fetch_;
+  std::function<void(const Access&)> access_sink_;
+
+  uint64_t sequence_ = 0;
+  uint64_t nonce_ = 2;
+  uint64_t flush_asked_ = 0;   // flushes wanted, and covered by one that has succeeded
+  uint64_t flush_done_ = 0;
+  bool flushing_ = false;
+  runtime::WaitQueue flush_ended_;
+
+  runtime::Gate requests_;      // clients' requests
+  runtime::Gate background_;    // everything else
+  runtime::Signal stopping_;
+  runtime::Signal ended_;
+  Error end_reason_{ErrorCode::kCancelled, "the driver is detached", 0, {}};
+
+  uint64_t reads_ = 0, writes_ = 0, flushes_ = 0, zeroes_ = 0, read_bytes_ = 0, written_bytes_ = 0;
+};
+
+}  // namespace foreshard::volume
