@@ -94,6 +94,7 @@ std::string server_key(ServerId server) { return "/servers/" + hex_id(server.val
 std::string volumes_prefix() { return "/volumes/"; }
 std::string volume_key(std::string_view name) { return fmt::format("/volumes/{}", name); }
 std::string volume_prefix(VolumeId volume) { return fmt::format("/v/{}/", hex_id(volume.value)); }
+std::string volume_exists_key(VolumeId volume) { return volume_prefix(volume) + "name"; }
 std::string attachment_key(VolumeId volume) { return volume_prefix(volume) + "attachment"; }
 std::string alive_key(VolumeId volume) { return volume_prefix(volume) + "alive"; }
 std::string volume_servers_prefix(VolumeId volume) { return volume_prefix(volume) + "servers/"; }

@@ -29,6 +29,8 @@ std::string volumes_prefix();
 std::string volume_key(std::string_view name);
 // Everything of a volume but its Volume record.
 std::string volume_prefix(VolumeId volume);
+// Exists exactly as long as the volume does; its value is the name. Servers look here before they delete (R-GC).
+std::string volume_exists_key(VolumeId volume);
 std::string attachment_key(VolumeId volume);
 std::string alive_key(VolumeId volume);
 std::string volume_servers_prefix(VolumeId volume);

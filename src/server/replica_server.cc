@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "base/log.h"
-#include "meta/keys.h"
+#include "meta/records.h"
 
 namespace foreshard::server {
 namespace {
@@ -143,7 +143,7 @@ bool ReplicaServer::read_cached(const ReadRequest& r, ByteSpan into) {
   const uint64_t first = first_key(r.name, r.chunk, r.first_page);
   for (uint32_t i = 0; i < r.pages; ++i)
     if (!cache_.contains(first + i)) return false;
-  for (uint32_t i = 0; i < r.pages; ++i) std::memcpy(into.data() + i * kPageBytes, cache_.find(first + i), kPageBytes);
+  for (uint32_t i = 0; i < r.pages; ++i) std::memcpy(into.data() + i * kPageBytes, cache_.find(first + i).data, kPageBytes);
   return true;
 }
 
@@ -347,7 +347,7 @@ StatsReply ReplicaServer::stats() const {
   reply.corrupt_pages = s.corrupt_pages;
   reply.cache_hits = cache_.statistics().hits;
   reply.cache_misses = cache_.statistics().misses;
-  reply.cache_bytes = cache_.statistics().pages * kPageBytes;
+  reply.cache_bytes = cache_.used_bytes();
   reply.volumes = ranges_.volume_count();
   reply.ranges = ranges_.range_count();
   return reply;

@@ -3,27 +3,16 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
-#include "meta/keys.h"
+#include "meta/records.h"
+#include "meta/settle.h"
 
 namespace foreshard::volume {
 namespace {
 
 using runtime::Task;
 
-constexpr uint64_t kRetryNs = 100'000'000;
 constexpr uint64_t kClaimTimeoutNs = 30'000'000'000;
 constexpr uint64_t kHintPollNs = 200'000'000;
-
-bool outcome_unknown(const Error& error) {
-  return error.code == ErrorCode::kTimeout || error.code == ErrorCode::kUnavailable || error.code == ErrorCode::kClosed;
-}
-
-template <class Record>
-Result<Record> parse_record(const meta::Entry& entry) {
-  Record record;
-  if (!record.ParseFromString(entry.value)) return fail(ErrorCode::kCorrupt, "metadata record", entry.key);
-  return record;
-}
 
 Result<void> check_state(const meta::pb::Volume& volume, const DriverOptions& options) {
   using meta::pb::VolumeState;
@@ -77,31 +66,6 @@ meta::Transaction claim_transaction(const Claim& claim, meta::Revision before) {
 
 }  // namespace
 
-Task<Result<meta::TransactionResult>> commit_until_known(runtime::Runtime& runtime, meta::Meta& meta,
-                                                         meta::Transaction transaction, std::string nonce_key,
-                                                         uint64_t deadline_ns) {
-  std::string written;
-  for (const meta::Operation& operation : transaction.operations)
-    if (operation.key == nonce_key) written = operation.value;
-  bool in_doubt = false;
-  for (;;) {
-    Result<meta::TransactionResult> result = co_await meta.commit(transaction);
-    if (result && (result->succeeded || !in_doubt)) co_return result;
-    if (!result && (!outcome_unknown(result.error()) || runtime.now_ns() >= deadline_ns)) co_return result;
-    if (result) {
-      // A definite no after doubt: either an earlier try of mine won, or somebody else's transaction.
-      const Result<std::optional<meta::Entry>> now = co_await meta.get(nonce_key);
-      if (now) {
-        const bool mine = now->has_value() && (*now)->value == written;
-        co_return meta::TransactionResult{mine, mine ? (*now)->modified : result->revision};
-      }
-      if (runtime.now_ns() >= deadline_ns) co_return fail(now.error());
-    }
-    in_doubt = true;
-    co_await runtime.executor().sleep_for(kRetryNs);
-  }
-}
-
 meta::Compare claim_guard(const Claim& claim) {
   return {meta::Compare::Target::kModified, meta::attachment_key(VolumeId{claim.volume.id()}), claim.revision, {}};
 }
@@ -113,13 +77,13 @@ Task<Result<Claim>> claim_volume(runtime::Runtime& runtime, meta::Meta& meta, co
   if (!entry)
     co_return fail(ErrorCode::kNotFound, "attach",
                    fmt::format("there is no volume '{}'; 'foreshard volume ls' lists those that there are", options.volume));
-  CO_TRY(claim.volume, parse_record<meta::pb::Volume>(*entry));
+  CO_TRY(claim.volume, meta::decode<meta::pb::Volume>(*entry));
   CO_TRY_VOID(check_state(claim.volume, options));
   const VolumeId id{claim.volume.id()};
   CO_TRY(const std::optional<meta::Entry> before, co_await meta.get(meta::attachment_key(id)));
   uint64_t epoch = 0;
   if (before) {
-    CO_TRY(const meta::pb::Attachment held, parse_record<meta::pb::Attachment>(*before));
+    CO_TRY(const meta::pb::Attachment held, meta::decode<meta::pb::Attachment>(*before));
     epoch = held.epoch();
     const bool dead = options.surely_dead && options.surely_dead(held);
     const bool alive_here = options.surely_dead && !dead && held.host() == options.host && !options.host.empty();
@@ -143,15 +107,14 @@ Task<Result<Claim>> claim_volume(runtime::Runtime& runtime, meta::Meta& meta, co
   mine.mutable_nonce()->set_n(1);
   meta::Transaction transaction = claim_transaction(claim, before ? before->modified : 0);
   CO_TRY(const meta::TransactionResult result,
-         co_await commit_until_known(runtime, meta, std::move(transaction), meta::attachment_key(id),
-                                     runtime.now_ns() + kClaimTimeoutNs));
+         co_await meta::commit_settled(runtime, meta, std::move(transaction), runtime.now_ns() + kClaimTimeoutNs));
   if (!result.succeeded)
     co_return fail(ErrorCode::kBusy, "attach", "another driver claimed the volume at the same moment; try again");
   claim.revision = result.revision;
   // What counts is the record at a revision after the claim (R-CLAIM).
   CO_TRY(const std::optional<meta::Entry> after, co_await meta.get(meta::volume_key(options.volume)));
   if (!after) co_return fail(ErrorCode::kNotFound, "attach: the volume was removed meanwhile");
-  CO_TRY(claim.volume, parse_record<meta::pb::Volume>(*after));
+  CO_TRY(claim.volume, meta::decode<meta::pb::Volume>(*after));
   co_return claim;
 }
 
@@ -166,8 +129,7 @@ Task<Result<void>> release_volume(runtime::Runtime& runtime, meta::Meta& meta, c
       {meta::Operation::Kind::kPut, meta::attachment_key(id), released.SerializeAsString(), 0});
   transaction.operations.push_back({meta::Operation::Kind::kErase, meta::alive_key(id), {}, 0});
   CO_TRY(const meta::TransactionResult result,
-         co_await commit_until_known(runtime, meta, std::move(transaction), meta::attachment_key(id),
-                                     runtime.now_ns() + kClaimTimeoutNs));
+         co_await meta::commit_settled(runtime, meta, std::move(transaction), runtime.now_ns() + kClaimTimeoutNs));
   if (!result.succeeded) co_return fail(ErrorCode::kFenced, "detach: another driver has claimed the volume");
   co_return Result<void>();
 }

@@ -23,10 +23,4 @@ runtime::Task<Result<void>> release_volume(runtime::Runtime& runtime, meta::Meta
 // The compare that holds as long as nobody has claimed the volume since.
 meta::Compare claim_guard(const Claim& claim);
 
-// Commits, resubmitting the identical transaction while its outcome is unknown (R-TXN), until deadline_ns. A put of
-// `nonce_key` with exactly its value, found afterwards, means that it was this transaction that succeeded.
-runtime::Task<Result<meta::TransactionResult>> commit_until_known(runtime::Runtime& runtime, meta::Meta& meta,
-                                                                  meta::Transaction transaction, std::string nonce_key,
-                                                                  uint64_t deadline_ns);
-
 }  // namespace foreshard::volume

@@ -16,6 +16,7 @@
 #include "meta/meta.h"
 #include "meta/records.pb.h"
 #include "policy/prefetch/prefetcher.h"
+#include "runtime/sync.h"
 #include "volume/block_device.h"
 
 namespace foreshard::volume {

@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
-#include "meta/keys.h"
+#include "meta/records.h"
 #include "volume/volume_admin.h"
 
 namespace foreshard::volume {
@@ -253,8 +253,8 @@ DriverStatus DriverCore::status() const {
   s.requests_in_flight = requests_.inside();
   s.cache_hits = cache_.statistics().hits;
   s.cache_misses = cache_.statistics().misses;
-  s.cache_bytes = cache_.statistics().pages * kPageBytes;
-  s.cache_bytes_max = cache_.capacity_pages() * kPageBytes;
+  s.cache_bytes = cache_.used_bytes();
+  s.cache_bytes_max = cache_.capacity_bytes();
   s.retained_bytes = retained_.bytes();
   s.prefetch = prefetcher_.statistics();
   for (const auto& [id, entry] : servers_) {

@@ -19,7 +19,7 @@
 
 namespace foreshard::volume {
 
-class DriverCore final : public Driver, private LinkOwner {
+class DriverCore final : public Driver, public LinkOwner {
  public:
   DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOptions options, Claim claim);
   ~DriverCore() override;

@@ -6,7 +6,8 @@
 
 #include "base/log.h"
 #include "base/planted.h"
-#include "meta/keys.h"
+#include "meta/records.h"
+#include "meta/settle.h"
 #include "volume/driver_core.h"
 #include "volume/join.h"
 
@@ -170,7 +171,7 @@ Task<Result<void>> DriverCore::record_identity(ServerEntry& entry, server::OpenR
   transaction.compares.push_back({meta::Compare::Target::kModified, key, entry.revision, {}});
   transaction.operations.push_back({meta::Operation::Kind::kPut, key, next.SerializeAsString(), 0});
   CO_TRY(const meta::TransactionResult result,
-         co_await commit_until_known(runtime_, meta_, std::move(transaction), key, runtime_.now_ns() + kIdentityTimeoutNs));
+         co_await meta::commit_settled(runtime_, meta_, std::move(transaction), runtime_.now_ns() + kIdentityTimeoutNs));
   if (!result.succeeded) {
     // The record changes under the attachment only: somebody else holds it, or an earlier try of ours got through.
     CO_TRY(const std::optional<meta::Entry> now, co_await meta_.get(key));

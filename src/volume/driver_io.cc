@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/planted.h"
+#include "store/chunk_store.h"
 #include "volume/driver_core.h"
 #include "volume/join.h"
 
@@ -120,12 +121,12 @@ bool DriverCore::granted(uint64_t first_page, uint64_t pages) {
 
 bool DriverCore::copy_from_cache(uint64_t first, ByteSpan into, policy::Observation& seen) {
   for (uint64_t i = 0; i < seen.pages; ++i) {
-    const policy::PageCache::Found found = cache_.find(first + i);
+    const policy::PageCache::Hit found = cache_.find(first + i);
     if (found.data == nullptr) {
       ++seen.missed_pages;
       continue;
     }
-    if (found.first_use_of_prefetch) {
+    if (found.first_use) {
       seen.hit_prefetched = true;
       prefetcher_.on_first_use(first + i);
     }
@@ -149,7 +150,7 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
   do {
     for (uint64_t page = 0; page < seen.pages;) {
       if (!whole && cache_.contains(first + page) && granted(first + page, 1)) {
-        const policy::PageCache::Found found = cache_.find(first + page);
+        const policy::PageCache::Hit found = cache_.find(first + page);
         std::memcpy(into.data() + page * kPageBytes, found.data, kPageBytes);
         ++page;
         continue;
@@ -454,7 +455,7 @@ void DriverCore::start_prefetches() {
 }
 
 void DriverCore::prefetch(uint64_t offset, uint64_t bytes) {
-  if (bytes == 0 || cache_.capacity_pages() == 0) return;
+  if (bytes == 0 || cache_.capacity_bytes() == 0) return;
   const uint64_t first = offset / kPageBytes;
   prefetcher_.hint(policy::PageRange{first, (offset + bytes + kPageBytes - 1) / kPageBytes - first}, to_fetch_);
   start_prefetches();

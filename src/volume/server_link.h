@@ -9,8 +9,10 @@
 #include <memory>
 #include <string>
 
+#include "base/ids.h"
 #include "meta/records.pb.h"
 #include "rpc/rpc.h"
+#include "runtime/sync.h"
 #include "server/message.h"
 
 namespace foreshard::volume {

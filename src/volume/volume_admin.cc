@@ -9,7 +9,8 @@
 
 #include "base/log.h"
 #include "base/units.h"
-#include "meta/keys.h"
+#include "meta/records.h"
+#include "meta/settle.h"
 #include "policy/place/rendezvous.h"
 #include "rpc/rpc.h"
 #include "server/message.h"
@@ -28,13 +29,6 @@ constexpr size_t kRecordsPerCommit = 2000;
 constexpr uint64_t kCallTimeoutNs = 10'000'000'000;
 constexpr uint64_t kCommitTimeoutNs = 30'000'000'000;
 
-template <class Record>
-Result<Record> parse_record(const meta::Entry& entry) {
-  Record record;
-  if (!record.ParseFromString(entry.value)) return fail(ErrorCode::kCorrupt, "metadata record", entry.key);
-  return record;
-}
-
 Error no_such_volume(const std::string& name) {
   return Error{ErrorCode::kNotFound, "volume", 0,
                fmt::format("there is no volume '{}'; 'foreshard volume ls' lists those that there are", name)};
@@ -48,7 +42,7 @@ struct VolumeEntry {
 Task<Result<VolumeEntry>> read_volume(meta::Meta& meta, std::string name) {
   CO_TRY(const std::optional<meta::Entry> entry, co_await meta.get(meta::volume_key(name)));
   if (!entry) co_return fail(no_such_volume(name));
-  CO_TRY(meta::pb::Volume volume, parse_record<meta::pb::Volume>(*entry));
+  CO_TRY(meta::pb::Volume volume, meta::decode<meta::pb::Volume>(*entry));
   co_return VolumeEntry{std::move(volume), entry->modified};
 }
 
@@ -156,8 +150,7 @@ Task<Result<void>> put_records(runtime::Runtime& runtime, meta::Meta& meta, std:
     transaction.compares.push_back(guard);
     for (size_t i = begin; i < end; ++i) transaction.operations.push_back(puts[i]);
     CO_TRY(const meta::TransactionResult result,
-           co_await commit_until_known(runtime, meta, std::move(transaction), puts[begin].key,
-                                       runtime.now_ns() + kCommitTimeoutNs));
+           co_await meta::commit_settled(runtime, meta, std::move(transaction), runtime.now_ns() + kCommitTimeoutNs));
     if (!result.succeeded) co_return fail(ErrorCode::kConflict, "the volume changed meanwhile; run it again");
   }
   co_return Result<void>();
@@ -189,7 +182,7 @@ std::vector<meta::Operation> placement_records(const meta::pb::Volume& volume, c
       replica->set_generation(1);
       replica->set_state(meta::pb::REPLICA_IN_SYNC);
       replica->set_replica_id(replica_id(id, one.first_chunk, server));
-      puts.push_back(put(meta::map_key(id, one.first_chunk), volumelet.SerializeAsString()));
+      puts.push_back(put(meta::volumelet_key(id, one.first_chunk), volumelet.SerializeAsString()));
     }
   }
   return puts;
@@ -236,16 +229,15 @@ Task<Result<meta::pb::Volume>> begin_volume(runtime::Runtime& runtime, meta::Met
   for (;;) {
     CO_TRY(const std::optional<meta::Entry> present, co_await meta.get(meta::volume_key(options.name)));
     if (present) {
-      CO_TRY(const meta::pb::Volume there, parse_record<meta::pb::Volume>(*present));
-      const bool broken_off = there.state() == meta::pb::VOLUME_CREATING;
-      co_return fail(ErrorCode::kExists, "volume create",
-                     fmt::format(broken_off ? "the creation of '{0}' was broken off; 'foreshard volume rm {0}', then again"
-                                            : "there is a volume '{0}' already; use another name",
-                                 options.name));
+      CO_TRY(const meta::pb::Volume there, meta::decode<meta::pb::Volume>(*present));
+      std::string detail = fmt::format("there is a volume '{}' already; use another name", options.name);
+      if (there.state() == meta::pb::VOLUME_CREATING)
+        detail = fmt::format("the creation of '{0}' was broken off; 'foreshard volume rm {0}', then again", options.name);
+      co_return fail(ErrorCode::kExists, "volume create", std::move(detail));
     }
     CO_TRY(const std::optional<meta::Entry> entry, co_await meta.get(meta::region_key()));
     if (!entry) co_return fail(ErrorCode::kNotFound, "the region has no record; is it the right address?");
-    CO_TRY(meta::pb::Region region, parse_record<meta::pb::Region>(*entry));
+    CO_TRY(meta::pb::Region region, meta::decode<meta::pb::Region>(*entry));
     meta::pb::Volume volume;
     volume.set_id(std::max<uint64_t>(region.next_volume_id(), 1));
     volume.set_name(options.name);
@@ -262,12 +254,12 @@ Task<Result<meta::pb::Volume>> begin_volume(runtime::Runtime& runtime, meta::Met
     meta::Transaction transaction;
     transaction.compares.push_back(unchanged(meta::region_key(), entry->modified));
     transaction.compares.push_back(unchanged(meta::volume_key(options.name), 0));
-    transaction.operations.push_back(put(meta::region_key(), region.SerializeAsString()));
+    // First what carries this transaction's nonce: it settles an unknown outcome.
     transaction.operations.push_back(put(meta::volume_key(options.name), volume.SerializeAsString()));
+    transaction.operations.push_back(put(meta::region_key(), region.SerializeAsString()));
     transaction.operations.push_back(put(meta::volume_exists_key(id), options.name));
     CO_TRY(const meta::TransactionResult result,
-           co_await commit_until_known(runtime, meta, std::move(transaction), meta::volume_key(options.name),
-                                       runtime.now_ns() + kCommitTimeoutNs));
+           co_await meta::commit_settled(runtime, meta, std::move(transaction), runtime.now_ns() + kCommitTimeoutNs));
     if (result.succeeded) co_return volume;
   }
 }
@@ -281,8 +273,7 @@ Task<Result<void>> put_volume(runtime::Runtime& runtime, meta::Meta& meta, meta:
   transaction.compares.push_back(unchanged(key, revision));
   if (guard) transaction.compares.push_back(*guard);
   transaction.operations.push_back(put(key, volume.SerializeAsString()));
-  CO_TRY(const meta::TransactionResult result, co_await commit_until_known(runtime, meta, std::move(transaction), key,
-                                                                           runtime.now_ns() + kCommitTimeoutNs));
+  CO_TRY(const meta::TransactionResult result, co_await meta::commit_settled(runtime, meta, std::move(transaction), runtime.now_ns() + kCommitTimeoutNs));
   if (!result.succeeded) co_return fail(ErrorCode::kConflict, "the volume changed meanwhile; run it again");
   co_return Result<void>();
 }
@@ -319,7 +310,7 @@ Task<Result<std::vector<meta::pb::Volume>>> list_volumes(meta::Meta& meta) {
   CO_TRY(const meta::RangeResult range, co_await meta.range(prefix, meta::prefix_end(prefix), 0));
   std::vector<meta::pb::Volume> volumes;
   for (const meta::Entry& entry : range.entries) {
-    CO_TRY(meta::pb::Volume volume, parse_record<meta::pb::Volume>(entry));
+    CO_TRY(meta::pb::Volume volume, meta::decode<meta::pb::Volume>(entry));
     volumes.push_back(std::move(volume));
   }
   co_return volumes;
@@ -328,7 +319,7 @@ Task<Result<std::vector<meta::pb::Volume>>> list_volumes(meta::Meta& meta) {
 Task<Result<std::optional<meta::pb::Attachment>>> get_attachment(meta::Meta& meta, VolumeId volume) {
   CO_TRY(const std::optional<meta::Entry> entry, co_await meta.get(meta::attachment_key(volume)));
   if (!entry) co_return std::optional<meta::pb::Attachment>();
-  CO_TRY(meta::pb::Attachment attachment, parse_record<meta::pb::Attachment>(*entry));
+  CO_TRY(meta::pb::Attachment attachment, meta::decode<meta::pb::Attachment>(*entry));
   if (!attachment.held()) co_return std::optional<meta::pb::Attachment>();
   co_return std::optional<meta::pb::Attachment>(std::move(attachment));
 }
@@ -343,7 +334,7 @@ Task<Result<std::vector<meta::pb::Server>>> list_servers(meta::Meta& meta) {
   CO_TRY(const meta::RangeResult range, co_await meta.range(prefix, meta::prefix_end(prefix), 0));
   std::vector<meta::pb::Server> servers;
   for (const meta::Entry& entry : range.entries) {
-    CO_TRY(meta::pb::Server record, parse_record<meta::pb::Server>(entry));
+    CO_TRY(meta::pb::Server record, meta::decode<meta::pb::Server>(entry));
     servers.push_back(std::move(record));
   }
   co_return servers;
@@ -351,12 +342,12 @@ Task<Result<std::vector<meta::pb::Server>>> list_servers(meta::Meta& meta) {
 
 Task<Result<std::vector<meta::pb::Volumelet>>> list_volumelets(meta::Meta& meta, VolumeId volume) {
   std::vector<meta::pb::Volumelet> all;
-  const std::string end = meta::prefix_end(meta::map_prefix(volume));
-  std::string begin = meta::map_prefix(volume);
+  const std::string end = meta::prefix_end(meta::volumelets_prefix(volume));
+  std::string begin = meta::volumelets_prefix(volume);
   for (;;) {
     CO_TRY(const meta::RangeResult range, co_await meta.range(begin, end, kRecordsPerCommit));
     for (const meta::Entry& entry : range.entries) {
-      CO_TRY(meta::pb::Volumelet volumelet, parse_record<meta::pb::Volumelet>(entry));
+      CO_TRY(meta::pb::Volumelet volumelet, meta::decode<meta::pb::Volumelet>(entry));
       all.push_back(std::move(volumelet));
     }
     if (range.entries.size() < kRecordsPerCommit) co_return all;
@@ -392,7 +383,7 @@ Task<Result<bool>> resize_volume(runtime::Runtime& runtime, meta::Meta& meta, st
   CO_TRY(const std::optional<meta::Entry> attachment, co_await meta.get(key));
   bool held = false;
   if (attachment) {
-    CO_TRY(const meta::pb::Attachment record, parse_record<meta::pb::Attachment>(*attachment));
+    CO_TRY(const meta::pb::Attachment record, meta::decode<meta::pb::Attachment>(*attachment));
     held = record.held();
   }
   if (!held) {
