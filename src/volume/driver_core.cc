@@ -46,14 +46,24 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       map_(meta, VolumeId{claim_.volume.id()}),
       intervals_(runtime.executor()),
       cache_(options_.cache_bytes),
-      prefetcher_(policy::PrefetcherOptions{.mode = options_.prefetch}),
+      prefetcher_(prefetcher_options(), [this](uint64_t page) { return cache_.contains(page); }),
       flush_ended_(runtime.executor()),
       requests_(runtime.executor()),
       background_(runtime.executor()),
       stopping_(runtime.executor()),
-      ended_(runtime.executor()) {}
+      ended_(runtime.executor()) {
+  cache_.set_on_wasted([this](uint64_t page) { prefetcher_.on_evicted_unused(page); });
+}
 
 DriverCore::~DriverCore() = default;
+
+policy::PrefetcherOptions DriverCore::prefetcher_options() const {
+  policy::PrefetcherOptions options;
+  options.mode = options_.prefetch;
+  options.volume_pages = (size_bytes_ + kPageBytes - 1) / kPageBytes;
+  options.cache_pages = cache_.capacity_bytes() / kPageBytes;
+  return options;
+}
 
 Task<Result<void>> DriverCore::start() {
   CO_TRY_VOID(co_await load_region());
@@ -187,6 +197,7 @@ Task<void> DriverCore::carry_out_wishes() {
   const Result<void> servers = co_await load_servers();
   if (!servers) LOG_WARN("volume {}: growing: {}", options_.volume, servers.error().message());
   size_bytes_ = grown->size_bytes();
+  prefetcher_.set_volume_pages((size_bytes_ + kPageBytes - 1) / kPageBytes);
   LOG_INFO("volume {} has grown to {} bytes; NBD clients see it when they connect again", options_.volume, size_bytes_);
 }
 

@@ -83,6 +83,7 @@ class DriverCore final : public Driver, public LinkOwner {
   runtime::Task<Result<void>> renew_hint();
   runtime::Task<void> carry_out_wishes();
   void sample_heat(double seconds);
+  policy::PrefetcherOptions prefetcher_options() const;
 
   // ---- data path (driver_io.cc)
   runtime::Task<Result<Volumelet*>> route(uint64_t chunk, uint64_t deadline_ns);
@@ -105,7 +106,8 @@ class DriverCore final : public Driver, public LinkOwner {
   void after_change(uint64_t first, uint64_t pages);
   runtime::Task<Result<void>> wait_for_room();
   void count_access(uint64_t offset, uint64_t bytes, bool write);
-  void observe(policy::Observation& seen);
+  void observe(const policy::Observation& seen);
+  void observe_write(uint64_t first, uint64_t pages);
   void start_prefetches();
   runtime::Task<void> prefetch_range(policy::PageRange range);
   runtime::Task<Result<void>> prefetch_part(uint64_t first, uint64_t pages);

@@ -15,6 +15,7 @@ using runtime::Task;
 
 constexpr uint64_t kNotHereRetries = 5;
 constexpr uint64_t kNotHerePauseNs = 50'000'000;
+constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
 constexpr uint64_t kMetaPauseNs = 100'000'000;
 
 template <class T>
@@ -224,6 +225,17 @@ Task<Result<void>> DriverCore::read(uint64_t offset, ByteSpan into) {
 
 // ---- writes
 
+void DriverCore::observe_write(uint64_t first, uint64_t pages) {
+  policy::Observation seen;
+  seen.time_ns = runtime_.now_ns();
+  seen.volume = volume_id();
+  seen.first_page = first;
+  seen.pages = static_cast<uint32_t>(pages);
+  seen.write = true;
+  observe(seen);
+  start_prefetches();
+}
+
 void DriverCore::before_change(uint64_t first, uint64_t pages) {
   fill_guard_.changed(first, pages);
   cache_.erase_range(first, pages);
@@ -270,6 +282,7 @@ Task<Result<void>> DriverCore::write_pages(uint64_t first, ConstByteSpan data) {
   const uint64_t pages = data.size() / kPageBytes;
   const uint64_t end = first + pages;
   const uint64_t sequence = ++sequence_;
+  if (prefetcher_.mode() != policy::PrefetchMode::kOff) observe_write(first, pages);
   before_change(first, pages);
   Result<void> written;
   if (end <= chunk_end_page(first)) {
@@ -447,7 +460,7 @@ void DriverCore::count_access(uint64_t offset, uint64_t bytes, bool write) {
   if (access_sink_) access_sink_(Access{runtime_.now_ns(), offset, bytes, write});
 }
 
-void DriverCore::observe(policy::Observation& seen) { prefetcher_.on_access(seen, to_fetch_); }
+void DriverCore::observe(const policy::Observation& seen) { prefetcher_.on_access(seen, to_fetch_); }
 
 void DriverCore::start_prefetches() {
   for (const policy::PageRange& range : to_fetch_) runtime_.executor().spawn(prefetch_range(range));
@@ -457,21 +470,28 @@ void DriverCore::start_prefetches() {
 void DriverCore::prefetch(uint64_t offset, uint64_t bytes) {
   if (bytes == 0 || cache_.capacity_bytes() == 0) return;
   const uint64_t first = offset / kPageBytes;
-  prefetcher_.hint(policy::PageRange{first, (offset + bytes + kPageBytes - 1) / kPageBytes - first}, to_fetch_);
+  const uint64_t pages = (offset + bytes + kPageBytes - 1) / kPageBytes - first;
+  const policy::PageRange range{first, static_cast<uint32_t>(std::min<uint64_t>(pages, kHintPagesMax))};
+  prefetcher_.hint(range, to_fetch_);
   start_prefetches();
 }
 
 Task<void> DriverCore::prefetch_range(policy::PageRange range) {
   const std::optional<runtime::Gate::Pass> pass = background_.enter();
-  const uint64_t volume_pages = (size_bytes_ + kPageBytes - 1) / kPageBytes;
-  const uint64_t end = std::min(range.first + range.pages, volume_pages);
-  for (uint64_t page = range.first; pass && page < end;) {
+  const uint64_t end = range.first_page + range.pages;
+  uint64_t page = range.first_page;
+  bool good = pass.has_value();
+  while (good && page < end) {
     const uint64_t part_end = std::min(end, chunk_end_page(page));
     const Result<void> fetched = co_await prefetch_part(page, part_end - page);
-    if (!fetched) break;
-    page = part_end;
+    good = fetched.has_value();
+    const policy::PageRange part{page, static_cast<uint32_t>(part_end - page)};
+    if (good) {
+      prefetcher_.on_fetched(part);
+      page = part_end;
+    }
   }
-  prefetcher_.on_fetched(range);
+  if (page < end) prefetcher_.on_dropped(policy::PageRange{page, static_cast<uint32_t>(end - page)});
 }
 
 // A prefetch takes no place in the interval table and waits for nobody: the fill guard keeps old contents out, and
@@ -497,7 +517,8 @@ Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
   } else if (reply.data_size != data.size()) {
     co_return fail(ErrorCode::kInvalid, "read: short answer", reply.data_size);
   }
-  if (!PLANTED("late fill") && !fill_guard_.unchanged(ticket, first, pages)) co_return Result<void>();
+  if (!PLANTED("late fill") && !fill_guard_.unchanged(ticket, first, pages))
+    co_return fail(ErrorCode::kConflict, "prefetch: overtaken by a write");
   for (uint64_t i = 0; i < pages; ++i) {
     if (cache_.contains(first + i)) continue;
     std::byte* place = cache_.insert(first + i, policy::Origin::kPrefetch);
