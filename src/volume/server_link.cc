@@ -185,6 +185,8 @@ Task<Result<void>> ServerLink::say_close() {
   server::CloseRequest request{};
   const ByteSpan control{reinterpret_cast<std::byte*>(&request), sizeof request};
   CO_TRY_VOID(co_await call(server::kMethodClose, control, {}, {}, runtime_.now_ns() + kConnectTimeoutNs));
+  // No new session after this one.
+  give_up();
   co_return Result<void>();
 }
 
