@@ -74,6 +74,10 @@ class Lab:
         self.check(self.name + " ran to its end", False, repr(error))
         self.closing_line()
 
+    def leave_running(self):
+        """The processes and the folder outlive this one."""
+        atexit.unregister(self._clean)
+
     def _clean(self):
         for process in self.processes:
             if process.poll() is None:
@@ -91,7 +95,7 @@ class Lab:
         log = self.dir / (log or f"{pathlib.Path(command[0]).name}.{len(self.processes)}.log")
         with open(log, "ab") as out:
             process = subprocess.Popen([str(word) for word in command], stdout=out, stderr=subprocess.STDOUT,
-                                       stdin=subprocess.DEVNULL, **options)
+                                       stdin=subprocess.DEVNULL, start_new_session=True, **options)
         process.log = log
         self.processes.append(process)
         return process
