@@ -1,0 +1,295 @@
+// The driver against servers over a simulated network: what is written is read back, whatever the alignment and
+// however many volumelets it crosses; zeroes and discards; block status; growth; detach and attach again; a second
+// driver is refused, or fences the first; removal. Crashes and faults are the simulator's (sim/).
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "index/map_index.h"
+#include "meta/embedded_meta.h"
+#include "meta/meta_service.h"
+#include "meta/records.h"
+#include "meta/remote_meta.h"
+#include "runtime/sim_world.h"
+#include "server/replica_server.h"
+#include "store/memory_store.h"
+#include "volume/driver.h"
+#include "volume/volume_admin.h"
+
+namespace foreshard::volume {
+namespace {
+
+using runtime::SimRuntime;
+using runtime::Task;
+
+constexpr char kRegionAddress[] = "tcp:region:1";
+constexpr uint64_t kServers = 3;
+constexpr uint64_t kMiB = 1u << 20;
+
+std::string server_address(uint64_t id) { return "tcp:server" + std::to_string(id) + ":1"; }
+
+// Metadata and three servers over memory, in one process.
+class RegionProcess : public runtime::SimProcess {
+ public:
+  explicit RegionProcess(SimRuntime& runtime) : runtime_(runtime) { runtime.executor().spawn(run()); }
+  bool ready = false;
+
+ private:
+  Task<void> run() {
+    auto index = std::make_unique<index::MapIndex>(runtime_.executor(), index_state_, index::MapIndexOptions{});
+    Result<std::unique_ptr<meta::EmbeddedMeta>> opened = co_await meta::EmbeddedMeta::open(runtime_, std::move(index));
+    EXPECT_TRUE(opened);
+    meta_ = std::move(*opened);
+    service_ = rpc::Service::create(runtime_);
+    meta_service_ = meta::MetaService::create(runtime_, *meta_, *service_);
+    service_->serve(*runtime_.network().listen(kRegionAddress));
+    meta::pb::Region region;
+    region.set_format_version(meta::kRegionFormatVersion);
+    region.set_next_volume_id(1);
+    region.set_servers_per_zone(1);
+    region.add_zones("a");
+    meta::Transaction transaction;
+    transaction.operations.push_back({meta::Operation::Kind::kPut, meta::region_key(), meta::encode(region), 0});
+    for (uint64_t id = 1; id <= kServers; ++id) co_await start_server(id, transaction);
+    const Result<meta::TransactionResult> committed = co_await meta_->commit(std::move(transaction));
+    EXPECT_TRUE(committed && committed->succeeded);
+    ready = true;
+  }
+  Task<void> start_server(uint64_t id, meta::Transaction& transaction) {
+    stores_.push_back(std::make_unique<store::MemoryStore>(StoreUuid{100 + id}, 256 * kMiB));
+    server::ReplicaServerOptions options;
+    options.id = ServerId{id};
+    options.cache_bytes = kMiB;
+    servers_.push_back(std::make_unique<server::ReplicaServer>(runtime_, *stores_.back(), *meta_, options));
+    const Result<void> started = co_await servers_.back()->start();
+    EXPECT_TRUE(started);
+    servers_.back()->serve(*runtime_.network().listen(server_address(id)));
+    meta::pb::Server record;
+    record.set_id(id);
+    record.set_address(server_address(id));
+    record.set_zone("a");
+    record.set_store_uuid(100 + id);
+    transaction.operations.push_back(
+        {meta::Operation::Kind::kPut, meta::server_key(ServerId{id}), meta::encode(record), 0});
+  }
+  SimRuntime& runtime_;
+  index::MapIndexState index_state_;
+  std::unique_ptr<meta::EmbeddedMeta> meta_;
+  std::unique_ptr<rpc::Service> service_;
+  std::unique_ptr<meta::MetaService> meta_service_;
+  std::vector<std::unique_ptr<store::MemoryStore>> stores_;
+  std::vector<std::unique_ptr<server::ReplicaServer>> servers_;
+};
+
+struct Client;
+using Story = Task<void> (*)(Client&);
+
+// A process that runs one story with a metadata client.
+struct Client : runtime::SimProcess {
+  Client(SimRuntime& r, Story story) : runtime(r), meta(meta::RemoteMeta::create(r, kRegionAddress)) {
+    runtime.executor().spawn(run(story));
+  }
+  Task<void> run(Story story) {
+    co_await story(*this);
+    co_await meta->close();
+    done = true;
+  }
+  DriverOptions options(std::string volume) const {
+    DriverOptions o;
+    o.volume = std::move(volume);
+    o.zone = "a";
+    o.cache_bytes = 2 * kMiB;
+    return o;
+  }
+  SimRuntime& runtime;
+  std::unique_ptr<meta::RemoteMeta> meta;
+  bool done = false;
+};
+
+void run_story(Story story, uint64_t seed = 1) {
+  runtime::SimWorld world(seed);
+  const runtime::NodeId region = world.add_node("region");
+  world.start(region, [](SimRuntime& r) { return std::make_unique<RegionProcess>(r); });
+  ASSERT_TRUE(world.run_until([&] { return static_cast<RegionProcess*>(world.process(region))->ready; }, 10'000'000'000));
+  const runtime::NodeId client = world.add_node("client");
+  world.start(client, [story](SimRuntime& r) { return std::make_unique<Client>(r, story); });
+  EXPECT_TRUE(world.run_until([&] { return static_cast<Client*>(world.process(client))->done; }, 600'000'000'000));
+}
+
+Task<std::unique_ptr<Driver>> attached(Client& c, DriverOptions options) {
+  Result<std::unique_ptr<Driver>> driver = co_await Driver::attach(c.runtime, *c.meta, std::move(options));
+  EXPECT_TRUE(driver) << (driver ? "" : driver.error().message());
+  co_return driver ? std::move(*driver) : nullptr;
+}
+
+Task<void> created(Client& c, std::string name, uint64_t size_bytes) {
+  CreateOptions options;
+  options.name = std::move(name);
+  options.size_bytes = size_bytes;
+  options.volumelet_bytes = 4 * kMiB;
+  const Result<meta::pb::Volume> volume = co_await create_volume(c.runtime, *c.meta, std::move(options));
+  EXPECT_TRUE(volume) << (volume ? "" : volume.error().message());
+}
+
+std::vector<std::byte> pattern(Random& random, size_t bytes) {
+  std::vector<std::byte> data(bytes);
+  for (std::byte& b : data) b = static_cast<std::byte>(random.next());
+  return data;
+}
+
+// Random reads, writes, zeroes and discards of any alignment against a plain copy in memory.
+Task<void> random_operations(Client& c) {
+  constexpr uint64_t kSize = 24 * kMiB + 1536;
+  co_await created(c, "v", kSize);
+  std::unique_ptr<Driver> driver = co_await attached(c, c.options("v"));
+  if (!driver) co_return;
+  EXPECT_EQ(driver->size_bytes(), kSize);
+  std::vector<std::byte> model(kSize);
+  Random random(42);
+  for (int i = 0; i < 600; ++i) {
+    uint64_t bytes = 1 + random.below(random.chance(0.1) ? 3 * kMiB : 20000);
+    uint64_t offset = random.chance(0.3) ? 4 * kMiB * (1 + random.below(5)) - bytes / 2 : random.below(kSize - bytes);
+    if (random.chance(0.5)) offset &= ~uint64_t{4095}, bytes = (bytes + 4095) & ~uint64_t{4095};
+    bytes = std::min(bytes, kSize - offset);
+    const uint64_t what = random.below(8);
+    Result<void> result;
+    if (what < 3) {
+      std::vector<std::byte> data = pattern(random, bytes);
+      result = co_await driver->write(offset, data, random.chance(0.1));
+      std::copy(data.begin(), data.end(), model.begin() + static_cast<int64_t>(offset));
+    } else if (what == 3) {
+      result = co_await driver->zero(offset, bytes, ZeroMode::kMayUnmap, false);
+      std::fill_n(model.begin() + static_cast<int64_t>(offset), bytes, std::byte{0});
+    } else if (what == 4) {
+      result = co_await driver->discard(offset, bytes, false);
+      const uint64_t first = (offset + 4095) / 4096 * 4096, end = (offset + bytes) / 4096 * 4096;
+      if (end > first) std::fill_n(model.begin() + static_cast<int64_t>(first), end - first, std::byte{0});
+    } else {
+      std::vector<std::byte> data(bytes);
+      result = co_await driver->read(offset, data);
+      EXPECT_TRUE(std::equal(data.begin(), data.end(), model.begin() + static_cast<int64_t>(offset))) << "step " << i;
+    }
+    EXPECT_TRUE(result) << i;
+    if (what == 7) result = co_await driver->flush();
+    EXPECT_TRUE(result);
+  }
+  const Result<std::vector<Extent>> extents = co_await driver->block_status(0, kSize, 1000);
+  EXPECT_TRUE(extents);
+  uint64_t covered = 0;
+  for (const Extent& extent : *extents) {
+    if (extent.hole)
+      for (uint64_t b = covered; b < covered + extent.bytes; ++b)
+        if (model[b] != std::byte{0}) ADD_FAILURE() << "hole with data at " << b, b = kSize;
+    covered += extent.bytes;
+  }
+  EXPECT_EQ(covered, kSize);
+  const Result<void> detached = co_await driver->detach();
+  EXPECT_TRUE(detached) << (detached ? "" : detached.error().message());
+  // Another attachment reads the same, without a cache.
+  DriverOptions options = c.options("v");
+  options.cache_bytes = 0;
+  driver = co_await attached(c, std::move(options));
+  std::vector<std::byte> all(kSize);
+  const Result<void> read = co_await driver->read(0, all);
+  EXPECT_TRUE(read);
+  EXPECT_TRUE(all == model);
+  EXPECT_EQ(driver->status().epoch, 2u);
+  const Result<void> again = co_await driver->detach();
+  EXPECT_TRUE(again);
+}
+
+TEST(Driver, ReadsBackWhatWasWrittenWhateverTheAlignment) { run_story(random_operations); }
+
+Task<void> second_driver(Client& c) {
+  co_await created(c, "v", 8 * kMiB);
+  std::unique_ptr<Driver> first = co_await attached(c, c.options("v"));
+  std::vector<std::byte> data(8192, std::byte{7});
+  const Result<void> written = co_await first->write(4096, data, false);
+  EXPECT_TRUE(written);
+  const Result<std::unique_ptr<Driver>> refused = co_await Driver::attach(c.runtime, *c.meta, c.options("v"));
+  EXPECT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kBusy);
+  const Result<void> removed = co_await remove_volume(c.runtime, *c.meta, "v");
+  EXPECT_EQ(removed.error().code, ErrorCode::kBusy);
+  DriverOptions force = c.options("v");
+  force.force = true;
+  std::unique_ptr<Driver> second = co_await attached(c, std::move(force));
+  std::vector<std::byte> back(8192);
+  Result<void> read = co_await second->read(4096, back);
+  EXPECT_TRUE(read);
+  EXPECT_EQ(back, data);
+  // The first one is fenced, also for what lies in its cache.
+  read = co_await first->read(4096, back);
+  EXPECT_FALSE(read);
+  EXPECT_TRUE(first->ended().is_set());
+  const Result<void> late = co_await first->write(0, data, false);
+  EXPECT_EQ(late.error().code, ErrorCode::kFenced);
+  const Result<void> unclean = co_await first->detach();
+  EXPECT_FALSE(unclean);
+  const Result<void> clean = co_await second->detach();
+  EXPECT_TRUE(clean);
+}
+
+TEST(Driver, IsAloneAndFencesItsPredecessor) { run_story(second_driver); }
+
+Task<void> grow_and_remove(Client& c) {
+  co_await created(c, "v", 4 * kMiB);
+  std::unique_ptr<Driver> driver = co_await attached(c, c.options("v"));
+  const Result<bool> wished = co_await resize_volume(c.runtime, *c.meta, "v", 40 * kMiB);
+  EXPECT_TRUE(wished && !*wished);
+  co_await c.runtime.executor().sleep_for(3'000'000'000);
+  EXPECT_EQ(driver->size_bytes(), 40 * kMiB);
+  std::vector<std::byte> data(kMiB, std::byte{9}), back(kMiB);
+  Result<void> result = co_await driver->write(39 * kMiB, data, true);
+  EXPECT_TRUE(result);
+  result = co_await driver->read(39 * kMiB, back);
+  EXPECT_TRUE(result);
+  EXPECT_EQ(back, data);
+  result = co_await driver->detach();
+  EXPECT_TRUE(result);
+  const Result<bool> shrunk = co_await resize_volume(c.runtime, *c.meta, "v", 8 * kMiB);
+  EXPECT_EQ(shrunk.error().code, ErrorCode::kInvalid);
+  const Result<bool> grown = co_await resize_volume(c.runtime, *c.meta, "v", 48 * kMiB);
+  EXPECT_TRUE(grown && *grown);
+  result = co_await remove_volume(c.runtime, *c.meta, "v");
+  EXPECT_TRUE(result) << (result ? "" : result.error().message());
+  // A volume of the same name never shows old data.
+  co_await created(c, "v", 40 * kMiB);
+  driver = co_await attached(c, c.options("v"));
+  result = co_await driver->read(39 * kMiB, back);
+  EXPECT_TRUE(result);
+  EXPECT_EQ(back, std::vector<std::byte>(kMiB));
+  result = co_await driver->detach();
+  EXPECT_TRUE(result);
+}
+
+TEST(Driver, GrowsOnlineAndARemovedVolumesDataNeverReturns) { run_story(grow_and_remove); }
+
+Task<void> bad_input(Client& c) {
+  CreateOptions options;
+  options.name = "Bad Name";
+  options.size_bytes = kMiB;
+  Result<meta::pb::Volume> volume = co_await create_volume(c.runtime, *c.meta, options);
+  EXPECT_EQ(volume.error().code, ErrorCode::kInvalid);
+  options.name = "v";
+  options.size_bytes = 1000;
+  volume = co_await create_volume(c.runtime, *c.meta, options);
+  EXPECT_EQ(volume.error().code, ErrorCode::kInvalid);
+  options.size_bytes = kMiB;
+  options.volumelet_bytes = 3 * kMiB;
+  volume = co_await create_volume(c.runtime, *c.meta, options);
+  EXPECT_EQ(volume.error().code, ErrorCode::kInvalid);
+  options.volumelet_bytes = kMiB;
+  options.zone = "nowhere";
+  volume = co_await create_volume(c.runtime, *c.meta, options);
+  EXPECT_EQ(volume.error().code, ErrorCode::kUnavailable);
+  const Result<std::unique_ptr<Driver>> driver = co_await Driver::attach(c.runtime, *c.meta, c.options("nothing"));
+  EXPECT_EQ(driver.error().code, ErrorCode::kNotFound);
+  const Result<void> removed = co_await remove_volume(c.runtime, *c.meta, "nothing");
+  EXPECT_EQ(removed.error().code, ErrorCode::kNotFound);
+}
+
+TEST(Driver, RefusesBadInputByName) { run_story(bad_input); }
+
+}  // namespace
+}  // namespace foreshard::volume
