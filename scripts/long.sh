@@ -1,0 +1,137 @@
+# The long campaigns of `./test --long [PART...]`, resumed where they stopped: what is done is noted in
+# build/long/state, a line each. When a part is through, its summary is appended to bench/RESULTS.md and its notes are
+# cleared, so that the next call begins a new campaign. Sourced by ./test.
+long_parts="kills seeds fuzz planted accept"
+state=build/long/state
+kills_per_kind=${KILLS:-20}
+campaign_seeds=${CAMPAIGN_SEEDS:-20000}
+fuzz_seconds=${FUZZ_SECONDS:-120}
+planted_seeds=${PLANTED_SEEDS:-2000}
+
+is_done() { grep -qxF "$*" "$state" 2>/dev/null; }
+note_done() { echo "$*" >>"$state"; }
+
+# settle PART PASSED_BEFORE FAILED_BEFORE TEXT: the summary, and the end of the campaign when nothing failed.
+settle() {
+  local part=$1 ok=$((passed - $2)) bad=$((failed - $3)) text=$4
+  mkdir -p bench
+  [ -s bench/RESULTS.md ] || echo '# Results' >bench/RESULTS.md
+  if ! grep -q '^## Long campaigns' bench/RESULTS.md; then
+    printf '\n## Long campaigns\n\n`./test --long PART` appends a line each.\n\n%s\n%s\n' \
+      '| date | commit | part | what ran | passed | failed |' '|---|---|---|---|--:|--:|' >>bench/RESULTS.md
+  fi
+  echo "| $(date -u +%Y-%m-%d) | $(git rev-parse --short HEAD) | $part | $text | $ok | $bad |" >>bench/RESULTS.md
+  [ "$bad" -gt 0 ] || sed -i "/^$part /d" "$state"
+}
+
+# One kill at a time, so that a campaign goes on where it was interrupted.
+kills() {
+  build release build || { fail "build"; return; }
+  local p=$passed f=$failed batch=5 log
+  for kind in region attach both; do
+    for ((n = 0; n < kills_per_kind; n += batch)); do
+      is_done "kills $kind $n" && { pass; continue; }
+      log=build/long/kills.$kind.$n.log
+      timeout 1200 tests/system/test_crash.py --kind "$kind" --kills "$batch" >"$log" 2>&1
+      local rc=$?
+      add_closing_line "kills $kind $n" $rc "$log"
+      [ $rc = 0 ] && note_done "kills $kind $n"
+      echo "    $kind: kills $n to $((n + batch - 1)): $(tail -1 "$log")"
+    done
+  done
+  settle kills "$p" "$f" "$kills_per_kind kill -9 each of region, attach, both"
+}
+
+long_seeds() {
+  build release build || { fail "build"; return; }
+  local p=$passed f=$failed base done_until=0
+  base=$(sed -n 's/^seeds base //p' "$state" 2>/dev/null)
+  [ -n "$base" ] || { base=$(($(date +%s) * 100000)); note_done "seeds base $base"; }
+  while [ "$done_until" -lt "$campaign_seeds" ]; do
+    if is_done "seeds $done_until"; then pass 500; else
+      SEED_BASE=$((base + done_until)) seeds
+      [ "$failed" = "$f" ] || break
+      note_done "seeds $done_until"
+    fi
+    done_until=$((done_until + 500))
+  done
+  settle seeds "$p" "$f" "simulate, $done_until seeds from $base"
+}
+
+fuzz() {
+  local p=$passed f=$failed programs
+  cmake --preset fuzz >build/long/fuzz.log 2>&1
+  programs=$(targets build-fuzz _fuzz)
+  # shellcheck disable=SC2086
+  build fuzz build-fuzz $programs || { fail "build of the fuzzers, see build-fuzz/build.log"; return; }
+  for program in $programs; do
+    is_done "fuzz $program" && { pass; continue; }
+    mkdir -p build/long/corpus/"$program"
+    if build-fuzz/"$program" -max_total_time="$fuzz_seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 \
+      -artifact_prefix=build/long/"$program". build/long/corpus/"$program" >build/long/"$program".log 2>&1; then
+      pass
+      note_done "fuzz $program"
+      echo "    $program: $(grep -c . <(ls build/long/corpus/"$program")) inputs kept"
+    else
+      tail -5 build/long/"$program".log
+      fail "$program, see build/long/$program.log"
+    fi
+  done
+  settle fuzz "$p" "$f" "$(wc -w <<<"$programs") fuzzers, $fuzz_seconds s each"
+}
+
+# Those that must be found whatever the code says, and all others that it plants.
+planted_names() {
+  printf '%s\n' 'skip loss check' 'index before slot sync' 'slot reuse before sync' 'late fill' 'partial page' \
+    'trim as advice' 'recompute whole chunk' 'fsync retried' 'WAL tail dropped' 'read during write'
+  grep -rhoE 'PLANTED\("[^"]+"\)' src --include=*.cc --include=*.h | grep -v '\.\.\.' | cut -d'"' -f2
+}
+
+# Every planted bug must be found; the log says by which seed.
+planted() {
+  local p=$passed f=$failed log
+  build planted build-planted simulate || { fail "build with planted bugs, see build-planted/build.log"; return; }
+  while read -r name; do
+    is_done "planted $name" && { pass; continue; }
+    log=build/long/planted.${name// /_}.log
+    timeout 3600 build-planted/simulate --plant "$name" --seeds "1..$planted_seeds" >"$log" 2>&1
+    case $? in
+      0) fail "planted bug '$name' was not found within $planted_seeds seeds" ;;
+      124) fail "planted bug '$name': no answer within an hour" ;;
+      1 | 134)
+        pass
+        note_done "planted $name"
+        echo "    $name: $(grep -m1 'VIOLATION\|ASSERT' "$log" | cut -c1-100)"
+        ;;
+      *) fail "planted bug '$name': simulate ended with another status, see $log" ;;
+    esac
+  done < <(planted_names | sort -u)
+  settle planted "$p" "$f" "each planted bug, at most $planted_seeds seeds"
+}
+
+accept() {
+  build release build || { fail "build"; return; }
+  local p=$passed f=$failed log
+  for suite in qemu-io nbdcopy fio-verify nbdtorture nbd-loop-fs; do
+    is_done "accept $suite" && { pass; continue; }
+    log=build/long/accept.$suite.log
+    timeout 1800 tests/system/test_accept.py "$suite" --seconds 120 >"$log" 2>&1
+    local rc=$?
+    add_closing_line "accept $suite" $rc "$log"
+    [ $rc = 0 ] && note_done "accept $suite"
+    echo "    $suite: $(tail -1 "$log")"
+  done
+  settle accept "$p" "$f" "acceptance suites that take a URI, nbdtorture 120 s a run"
+}
+
+long() {
+  for part in "$@"; do
+    case " $long_parts " in *" $part "*) ;; *) usage >&2; exit 2 ;; esac
+  done
+  mkdir -p build/long
+  step packages packages
+  # shellcheck disable=SC2086
+  for part in ${*:-$long_parts}; do
+    case $part in seeds) step "long seeds" long_seeds ;; *) step "long $part" "$part" ;; esac
+  done
+}
