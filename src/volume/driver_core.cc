@@ -47,6 +47,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       intervals_(runtime.executor()),
       cache_(options_.cache_bytes),
       prefetcher_(prefetcher_options(), [this](uint64_t page) { return cache_.contains(page); }),
+      prefetch_ended_(runtime.executor()),
       flush_ended_(runtime.executor()),
       requests_(runtime.executor()),
       background_(runtime.executor()),

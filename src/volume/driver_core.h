@@ -111,6 +111,7 @@ class DriverCore final : public Driver, public LinkOwner {
   void start_prefetches();
   runtime::Task<void> prefetch_range(policy::PageRange range);
   runtime::Task<Result<void>> prefetch_part(uint64_t first, uint64_t pages);
+  runtime::Task<bool> wait_for_prefetch(uint64_t page);
   runtime::Task<Result<std::vector<Extent>>> extents(uint64_t first_page, uint64_t pages, uint32_t extents_max);
 
   // ---- flushing and restoring (driver_flush.cc)
@@ -134,6 +135,8 @@ class DriverCore final : public Driver, public LinkOwner {
   policy::FillGuard fill_guard_;
   policy::Prefetcher prefetcher_;
   std::vector<policy::PageRange> to_fetch_;
+  std::map<uint64_t, uint64_t> prefetching_;  // on their way: first page -> end page
+  runtime::WaitQueue prefetch_ended_;
   std::function<void(const Access&)> access_sink_;
 
   uint64_t sequence_ = 0;

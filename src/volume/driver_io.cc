@@ -156,6 +156,10 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
         ++page;
         continue;
       }
+      if (!whole) {
+        const bool waited = co_await wait_for_prefetch(first + page);
+        if (waited && cache_.contains(first + page)) continue;
+      }
       uint64_t end = page + 1;
       while (end < seen.pages && (whole || !cache_.contains(first + end))) ++end;
       CO_TRY_VOID(co_await read_run(first + page, into.subspan(page * kPageBytes, (end - page) * kPageBytes)));
@@ -494,6 +498,17 @@ Task<void> DriverCore::prefetch_range(policy::PageRange range) {
   if (page < end) prefetcher_.on_dropped(policy::PageRange{page, static_cast<uint32_t>(end - page)});
 }
 
+// A reader that comes while its page is on the way waits for it instead of asking twice. True: it has ended.
+Task<bool> DriverCore::wait_for_prefetch(uint64_t page) {
+  const auto covers = [this, page] {
+    auto range = prefetching_.upper_bound(page);
+    return range != prefetching_.begin() && page < (--range)->second;
+  };
+  if (!covers()) co_return false;
+  while (covers()) co_await prefetch_ended_.wait();
+  co_return true;
+}
+
 // A prefetch takes no place in the interval table and waits for nobody: the fill guard keeps old contents out, and
 // a server that is not there is not asked.
 Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
@@ -509,7 +524,12 @@ Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
   Buffer data = Buffer::allocate(pages * kPageBytes);
   const uint64_t session = link.session();
   const policy::FillGuard::Ticket ticket = fill_guard_.issue(first, pages);
-  CO_TRY(const rpc::Reply reply, co_await link.call(server::kMethodRead, bytes_of(request), {}, data.span()));
+  prefetching_[first] = std::max(prefetching_[first], first + pages);
+  Result<rpc::Reply> answer = co_await link.call(server::kMethodRead, bytes_of(request), {}, data.span());
+  // Readers who wait look into the cache once this has run on.
+  prefetching_.erase(first);
+  prefetch_ended_.wake_all();
+  CO_TRY(const rpc::Reply reply, std::move(answer));
   if (!link.ready() || link.session() != session) co_return fail(ErrorCode::kStaleSession, "prefetch: old session");
   if (reply.control.size() < sizeof(server::ReadReply)) co_return fail(ErrorCode::kInvalid, "read: short answer");
   if (load_object<server::ReadReply>(reply.control.span()).all_zero != 0) {
