@@ -162,7 +162,7 @@ Task<void> shut_while_pending(Executor& executor, std::unique_ptr<Connection>& c
   executor.spawn(note_read(*connection, into, read_result, std::move(*gate.enter())));
   executor.spawn(send_pass(*connection, large, large.size(), write_result, std::move(*gate.enter())));
   const uint64_t wake_ns = executor.now_ns() + 5'000'000;
-  co_await executor.sleep_until(wake_ns);  // tidy: lets what was started become pending in the kernel
+  co_await executor.sleep_until(wake_ns);
   EXPECT_EQ(gate.inside(), 2u);
   connection->shutdown();
   co_await gate.close();
@@ -224,7 +224,7 @@ Task<void> shut_listener(Executor& executor, Listener& listener, ErrorCode& code
   Gate gate(executor);
   executor.spawn(note_accept(listener, code, std::move(*gate.enter())));
   const uint64_t wake_ns = executor.now_ns() + 1'000'000;
-  co_await executor.sleep_until(wake_ns);  // tidy: lets what was started become pending in the kernel
+  co_await executor.sleep_until(wake_ns);
   listener.shutdown();
   co_await gate.close();
 }
@@ -265,7 +265,7 @@ Task<void> read_until_end(std::unique_ptr<Connection> connection) {
 
 Task<void> rest(Executor& executor) {
   const uint64_t wake_ns = executor.now_ns() + 1'000'000;
-  co_await executor.sleep_until(wake_ns);  // tidy: lets what was started become pending in the kernel
+  co_await executor.sleep_until(wake_ns);
 }
 
 // A runtime that ends with connections under way: their tasks own them and are destroyed where they stand.
