@@ -7,6 +7,7 @@ namespace {
 
 constexpr uint32_t kProvenRequests = 3;   // from here on a stream may run out of order
 constexpr uint64_t kProvenPages = 256;    // from here on it may look further ahead
+constexpr uint64_t kLargePages = 8;
 constexpr uint32_t kFirstPagesMax = 8;
 
 // What is believed of a stream by how long it has run; each level's real worth is measured elsewhere.
@@ -24,7 +25,8 @@ float confidence_after(uint32_t requests, uint64_t pages) {
 SequentialPredictor::Stream* SequentialPredictor::find(uint64_t first, uint64_t end) {
   Stream* nearest = nullptr;
   for (Stream& stream : streams_) {
-    if (stream.next == first) return &stream;
+    // Large requests that do not start on a page share one with what went before.
+    if (stream.next == first || (stream.next == first + 1 && end - first >= kLargePages)) return &stream;
     if (stream.requests < kProvenRequests || stream.next == kUnused) continue;
     // A little behind its front, or skipping forward within what was proposed.
     const bool behind = end <= stream.next && stream.next - first <= stream.window_pages;
@@ -87,7 +89,8 @@ void SequentialPredictor::advance(Stream& stream, const Observation& observation
   const uint64_t to = std::max(from, stream.next) + stream.window_pages;
   stream.marker = from;
   stream.proposed_end = to;
-  candidates.push_back({from, static_cast<uint32_t>(to - from), confidence_after(stream.requests, stream.pages), 0});
+  const float confidence = confidence_after(stream.requests, stream.pages);
+  candidates.push_back({from, static_cast<uint32_t>(to - from), confidence, 0});
 }
 
 }  // namespace foreshard::policy

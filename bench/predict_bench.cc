@@ -1,0 +1,115 @@
+// predict_bench: what the page cache and the watching of accesses cost, in ns of one core.
+//   hit:  look one cached page up, and show the request to the prefetcher (off, shadow, on)
+//   miss: a request that missed, with experts, ledger and gates, without the insertion of its page
+// Prints the median of 5 runs of each.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+#include "base/random.h"
+#include "policy/cache/page_cache.h"
+#include "policy/prefetch/prefetcher.h"
+
+using namespace foreshard;
+using namespace foreshard::policy;
+
+namespace {
+
+constexpr int kRuns = 5;
+constexpr uint64_t kOperations = 2'000'000;
+
+template <class Body>
+double ns_per_operation(uint64_t operations, Body body) {
+  std::vector<double> runs;
+  for (int run = 0; run < kRuns; ++run) {
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    const std::chrono::duration<double, std::nano> elapsed = std::chrono::steady_clock::now() - start;
+    runs.push_back(elapsed.count() / static_cast<double>(operations));
+  }
+  std::sort(runs.begin(), runs.end());
+  return runs[kRuns / 2];
+}
+
+std::vector<uint64_t> random_pages(uint64_t bound) {
+  Random random(1);
+  std::vector<uint64_t> pages(kOperations);
+  for (uint64_t& page : pages) page = random.below(bound);
+  return pages;
+}
+
+uint64_t sink = 0;
+
+void hits(uint64_t cache_pages) {
+  PageCache cache(cache_pages * kPageBytes);
+  for (uint64_t page = 0; page < cache_pages; ++page) std::memset(cache.insert(page, Origin::kDemand), 1, 8);
+  const std::vector<uint64_t> pages = random_pages(cache_pages);
+  const double base = ns_per_operation(kOperations, [&] {
+    for (const uint64_t page : pages) sink += cache.find(page).first_use;
+  });
+  fmt::print("{:>9} pages: find {:.1f}", cache_pages, base);
+  for (const PrefetchMode mode : {PrefetchMode::kOff, PrefetchMode::kShadow, PrefetchMode::kOn}) {
+    PrefetcherOptions options;
+    options.mode = mode;
+    options.cache_pages = cache_pages;
+    Prefetcher prefetcher(options, [&](uint64_t page) { return cache.contains(page); });
+    std::vector<PageRange> ranges;
+    const double with = ns_per_operation(kOperations, [&] {
+      for (const uint64_t page : pages) {
+        const PageCache::Hit hit = cache.find(page);
+        Observation observation;
+        observation.first_page = page;
+        observation.pages = 1;
+        observation.missed_pages = hit ? 0 : 1;
+        observation.hit_prefetched = hit.first_use;
+        prefetcher.on_access(observation, ranges);
+      }
+    });
+    fmt::print(", observed in mode {} {:.1f} (+{:.1f})", prefetch_mode_name(mode), with, with - base);
+  }
+  fmt::print("\n");
+}
+
+template <class NextPage>
+void misses(const char* what, NextPage next_page) {
+  PrefetcherOptions options;
+  options.cache_pages = 65536;
+  Prefetcher prefetcher(options, [](uint64_t) { return false; });
+  std::vector<PageRange> ranges;
+  constexpr uint64_t kMisses = 500'000;
+  uint64_t fetched = 0;
+  const double ns = ns_per_operation(kMisses, [&] {
+    for (uint64_t i = 0; i < kMisses; ++i) {
+      Observation observation;
+      observation.first_page = next_page(i);
+      observation.pages = 1;
+      observation.missed_pages = 1;
+      ranges.clear();
+      prefetcher.on_access(observation, ranges);
+      for (const PageRange range : ranges) {
+        fetched += range.pages;
+        prefetcher.on_fetched(range);
+        // The next ones are found by the reader, as on_access is told below only of misses.
+        for (uint32_t page = 0; page < range.pages; ++page) prefetcher.on_first_use(range.first_page + page);
+      }
+    }
+  });
+  fmt::print("{:<44} {:.0f} ns, {:.2f} pages fetched each\n", what, ns,
+             static_cast<double>(fetched) / (kMisses * kRuns));
+}
+
+}  // namespace
+
+int main() {
+  fmt::print("hit, ns:\n");
+  for (const uint64_t pages : {uint64_t{8192}, uint64_t{65536}, uint64_t{262144}}) hits(pages);
+  fmt::print("miss, ns:\n");
+  Random random(2);
+  misses("random over 1 TiB", [&](uint64_t) { return random.below(1u << 28); });
+  misses("16 sequential streams", [&](uint64_t i) { return (i % 16) * 100'000'000 + i / 16; });
+  misses("16 strides", [&](uint64_t i) { return (i % 16) * 1'000'000'000 + i / 16 * (100 + i % 16); });
+  return sink == UINT64_MAX ? 1 : 0;
+}
