@@ -85,7 +85,7 @@ TEST(Ledger, ConservesPagesUnderRandomEvents) {
       ASSERT_EQ(counts.dropped, expected.dropped);
       // The ring may run out of records of pages that came and went, and write off an old one.
       ASSERT_GE(counts.wasted, expected.wasted);
-      for (auto it = model.begin(); it != model.end();) it = ledger.contains(it->first) ? std::next(it) : model.erase(it);
+      std::erase_if(model, [&](const auto& held) { return !ledger.contains(held.first); });
       expected.used = counts.used;
       expected.wasted = counts.wasted;
       expected.shadow_used = counts.shadow_used;

@@ -123,8 +123,8 @@ Result<void> AccessTraceParser::feed(std::string_view text) {
     const size_t newline = text.find('\n');
     const std::string_view piece = text.substr(0, newline);
     if (newline == std::string_view::npos || !partial_.empty()) {
-      // One byte beyond the bound is enough to be refused for it.
-      partial_.append(piece.substr(0, kAccessTraceLineBytesMax + 1 - std::min(partial_.size(), kAccessTraceLineBytesMax)));
+      // One byte beyond the bound is enough to be refused for it; partial_ is within it.
+      partial_.append(piece.substr(0, kAccessTraceLineBytesMax + 1 - partial_.size()));
       if (partial_.size() > kAccessTraceLineBytesMax) return take_line(partial_);
     }
     if (newline == std::string_view::npos) return {};

@@ -84,7 +84,8 @@ TEST(AccessTrace, RefusesEveryWrongLineByItsNumber) {
   };
   for (const auto& [text, expected] : cases) {
     std::vector<OwnedRow> rows;
-    EXPECT_NE(parse(text, rows, 1).find(expected), std::string::npos) << text.substr(0, 80) << "\n" << parse(text, rows, 1);
+    const std::string error = parse(text, rows, 1);
+    EXPECT_NE(error.find(expected), std::string::npos) << text.substr(0, 80) << "\n" << error;
   }
 }
 
