@@ -155,6 +155,8 @@ namespace {
 
 Task<Result<std::unique_ptr<Index>>> open_map_index(runtime::Runtime& runtime, MapIndexState& state,
                                                     MapIndexOptions options) {
+  // What an opening finds it also makes durable, as RocksDB does with the log that it recovers.
+  state.mark_durable(state.last_sequence());
   std::unique_ptr<Index> index = std::make_unique<MapIndex>(runtime.executor(), state, options);
   co_return index;
 }

@@ -38,6 +38,7 @@ class PageMap {
   }
   bool operator==(const PageMap&) const = default;
   bool any_data() const;
+  const std::array<uint64_t, kPagesPerChunk / 32>& words() const { return words_; }
 
  private:
   std::array<uint64_t, kPagesPerChunk / 32> words_{};
@@ -64,6 +65,7 @@ struct StoreStats {
   uint64_t slots_used = 0;
   uint64_t reads = 0, writes = 0, flushes = 0, checkpoints = 0;
   uint64_t corrupt_pages = 0;    // found, by reads or the scrubber
+  uint64_t accepted_pages = 0;   // taken as found after a crash: their writes had not been flushed (R-TORN)
   uint64_t dirty_chunks = 0;
 };
 

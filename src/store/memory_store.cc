@@ -1,6 +1,5 @@
 #include "store/memory_store.h"
 
-#include "base/planted.h"
 
 namespace foreshard::store {
 
@@ -57,7 +56,6 @@ Task<Result<void>> MemoryStore::write(ChunkKey key, Version version, uint32_t fi
 Task<Result<void>> MemoryStore::zero(ChunkKey key, Version version, uint32_t first_page, uint32_t pages,
                                      const WriteGuard& guard) {
   CO_TRY_VOID(admit(&guard, first_page, pages));
-  if (PLANTED("trim as advice")) co_return Result<void>();
   Chunk& chunk = chunks_[key];
   const bool had_data = chunk.map.any_data();
   chunk.version = std::max(chunk.version, version);

@@ -1,0 +1,198 @@
+#include "store/checkpoint.h"
+
+#include <algorithm>
+
+#include "base/planted.h"
+
+namespace foreshard::store {
+
+using runtime::Task;
+
+// ---- flush
+
+Task<Result<void>> Checkpoint::flush() {
+  const uint64_t mine = ++flushes_asked_;
+  while (flushes_covered_ < mine) {
+    if (fail_stop_.failed()) co_return fail(fail_stop_.error());
+    if (flushing_) {
+      co_await flush_ended_.wait();
+      continue;
+    }
+    flushing_ = true;
+    const uint64_t covering = flushes_asked_;
+    const Result<void> flushed = co_await flush_now();
+    flushing_ = false;
+    flush_ended_.wake_all();
+    if (!flushed) co_return flushed;
+    flushes_covered_ = covering;
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Checkpoint::flush_now() {
+  ++flushes_;
+  // A chunk leaves the list only when its record is in the index, so an empty list also means that no changed
+  // map is on its way there.
+  if (table_.map_changed().empty()) co_return co_await sync_files();
+  const runtime::Mutex::Guard guard = co_await committing_.lock();
+  if (table_.map_changed().empty()) co_return co_await sync_files();
+  co_return co_await carry(table_.map_changed(), Names::kKeep);
+}
+
+Task<Result<void>> Checkpoint::run() {
+  const runtime::Mutex::Guard guard = co_await committing_.lock();
+  ++checkpoints_;
+  named_pages_ = 0;
+  co_return co_await carry(table_.changed(), Names::kDrop);
+}
+
+Task<Result<void>> Checkpoint::carry(std::list<Chunk*>& list, Names names) {
+  for (size_t left = list.size(); left > 0;) {
+    if (fail_stop_.failed()) co_return fail(fail_stop_.error());
+    std::vector<Snapshot> snapshots;
+    for (; left > 0 && !list.empty() && snapshots.size() < kChunksPerBatch; --left) {
+      snapshots.push_back(take_snapshot(*list.front(), names));
+      list.splice(list.end(), list, list.begin());
+    }
+    if (snapshots.empty()) break;
+    CO_TRY_VOID(co_await commit(snapshots));
+  }
+  co_return Result<void>();
+}
+
+// ---- one batch
+
+Checkpoint::Snapshot Checkpoint::take_snapshot(Chunk& chunk, Names names) {
+  Snapshot snapshot{ChunkPin(table_, chunk), {}, {}, chunk.changes, chunk.map_changes, kNoSlot, kNoSlot, {}};
+  if (chunk.slot != kNoSlot && !chunk.map.any_data() && !chunk.locks.any()) {
+    snapshot.released = std::exchange(chunk.slot, kNoSlot);
+    chunk.sums.reset();
+    chunk.dirty.start_round({});
+    if (PLANTED("slot reuse before sync")) slots_.release(snapshot.released);
+  }
+  snapshot.slot = chunk.slot;
+  snapshot.data = chunk.data_pages();
+  chunk.exposed |= snapshot.data;
+  if (chunk.slot != kNoSlot) {
+    // What is being written right now will not match the checksums of this snapshot.
+    if (names == Names::kDrop) {
+      chunk.dirty.start_round(chunk.in_flight);
+    } else {
+      chunk.dirty.name(chunk.in_flight & chunk.exposed);
+    }
+  }
+  ChunkRecord record;
+  record.slot = chunk.slot;
+  record.generation = chunk.slot == kNoSlot ? 0 : chunk.generation;
+  record.epoch = chunk.version.epoch;
+  record.sequence = chunk.version.sequence;
+  record.map = chunk.map.words();
+  const bool nothing = chunk.slot == kNoSlot && chunk.map == PageMap() && chunk.version == Version();
+  if (!nothing) snapshot.value = encode_chunk(chunk_key(chunk.key), record, chunk.sums.get());
+  return snapshot;
+}
+
+Task<Result<void>> Checkpoint::commit(std::vector<Snapshot>& snapshots) {
+  Result<void> done;
+  if (PLANTED("index before slot sync")) {
+    done = co_await write_batch(compose(snapshots));
+    if (done) done = co_await sync_files();
+  } else {
+    done = co_await sync_files();
+    if (done) done = co_await write_batch(compose(snapshots));
+  }
+  if (done) settle(snapshots);
+  co_return done;
+}
+
+index::Batch Checkpoint::compose(std::vector<Snapshot>& snapshots) {
+  index::Batch batch;
+  for (Snapshot& snapshot : snapshots) {
+    Chunk& chunk = *snapshot.chunk;
+    if (snapshot.value.empty()) {
+      batch.erase(chunk_key(chunk.key));
+    } else {
+      batch.put(chunk_key(chunk.key), std::move(snapshot.value));
+    }
+    if (snapshot.released != kNoSlot) {
+      batch.erase(slot_key(snapshot.released));
+      batch.erase(dirty_key(snapshot.released));
+      if (chunk.slot == kNoSlot) chunk.dirty_in_index = false;
+    }
+    if (snapshot.slot == kNoSlot) continue;
+    if (chunk.durable_slot != snapshot.slot) {
+      const std::string key = slot_key(snapshot.slot);
+      batch.put(key, encode_slot(key, {.generation = chunk.generation, .volume = chunk.key.volume.value,
+                                       .chunk = chunk.key.chunk, .layer = chunk.key.layer}));
+    }
+    put_dirty(batch, chunk);
+    snapshot.composed = chunk.dirty.compose();
+  }
+  return batch;
+}
+
+// The dirty record of the chunk's slot as it is to be from this batch on.
+void Checkpoint::put_dirty(index::Batch& batch, Chunk& chunk) {
+  const std::string key = dirty_key(chunk.slot);
+  if (!chunk.dirty.named().empty()) {
+    batch.put(key, encode_dirty(key, {.generation = chunk.generation, .volume = chunk.key.volume.value,
+                                      .chunk = chunk.key.chunk, .layer = chunk.key.layer,
+                                      .pages = chunk.dirty.named().words()}));
+    chunk.dirty_in_index = true;
+  } else if (chunk.dirty_in_index) {
+    batch.erase(key);
+    chunk.dirty_in_index = false;
+  }
+}
+
+void Checkpoint::settle(std::vector<Snapshot>& snapshots) {
+  for (Snapshot& snapshot : snapshots) {
+    Chunk& chunk = *snapshot.chunk;
+    chunk.durable_slot = snapshot.slot;
+    chunk.exposed = snapshot.data;
+    chunk.committed_changes = snapshot.changes;
+    chunk.committed_map_changes = snapshot.map_changes;
+    chunk.dirty.committed(snapshot.composed);
+    if (snapshot.released != kNoSlot && !PLANTED("slot reuse before sync")) slots_.release(snapshot.released);
+    table_.settle(chunk);
+  }
+}
+
+Task<Result<void>> Checkpoint::commit_names(Chunk& chunk) {
+  index::Batch batch;
+  put_dirty(batch, chunk);
+  const DirtyPages::Composed composed = chunk.dirty.compose();
+  Result<uint64_t> sequence = co_await index_.write(std::move(batch), true);
+  if (!sequence) {
+    Error error = co_await fail_stop_.raise(std::move(sequence.error()));
+    co_return fail(std::move(error));
+  }
+  chunk.dirty.committed(composed);
+  co_return Result<void>();
+}
+
+Task<Result<void>> Checkpoint::commit_batch(index::Batch batch) { co_return co_await write_batch(std::move(batch)); }
+
+Task<Result<void>> Checkpoint::write_batch(index::Batch batch) {
+  Result<uint64_t> sequence = co_await index_.write(std::move(batch), true);
+  Result<void> noted;
+  if (sequence) {
+    // What has been promised must be missed when the index opens without it (R-INDEX).
+    superblock_.next().index_sequence = std::max(superblock_.next().index_sequence, *sequence);
+    noted = co_await superblock_.write();
+  } else {
+    noted = fail(std::move(sequence.error()));
+  }
+  if (noted) co_return noted;
+  Error error = co_await fail_stop_.raise(std::move(noted.error()));
+  co_return fail(std::move(error));
+}
+
+Task<Result<void>> Checkpoint::sync_files() {
+  Result<void> synced = co_await files_.sync();
+  if (synced) co_return synced;
+  Error error = co_await fail_stop_.raise(std::move(synced.error()));
+  co_return fail(std::move(error));
+}
+
+}  // namespace foreshard::store

@@ -1,0 +1,83 @@
+// Checkpoint: carries what changed in memory into the index, always in the order of R-CKPT and R-SLOT: take a
+// snapshot of chunk records, sync the slot files, then put the records in one synced batch. So a record never
+// shows a page as data before its bytes are on disk, nor frees a slot before its owner has durably let go.
+//
+//   flush       carries only chunks whose page map changed since their last record; over pure overwrites it
+//               is one sync of the slot files, since the dirty records already name what may mismatch.
+//   checkpoint  carries all changed chunks and drops the dirty records that they needed.
+//
+// Owner: DiskStore. Batches are composed at the moment they are handed to the index, which applies them in
+// that order; one snapshot is on its way at a time. Any failure ends in FailStop.
+#pragma once
+
+#include <vector>
+
+#include "store/chunk_table.h"
+#include "store/fail_stop.h"
+#include "store/slot_allocator.h"
+#include "store/slot_files.h"
+
+namespace foreshard::store {
+
+class Checkpoint {
+ public:
+  Checkpoint(runtime::Executor& executor, index::Index& index, ChunkTable& table, SlotFiles& files,
+             SlotAllocator& slots, SuperblockFile& superblock, FailStop& fail_stop)
+      : index_(index), table_(table), files_(files), slots_(slots), superblock_(superblock), fail_stop_(fail_stop),
+        committing_(executor), flush_ended_(executor) {}
+
+  // Everything changed before the call is durable after it. Calls at the same time share the work.
+  runtime::Task<Result<void>> flush();
+  // Every chunk that is on the changed list now is carried over once.
+  runtime::Task<Result<void>> run();
+  // Makes the dirty record of the chunk's slot durable as it is now.
+  runtime::Task<Result<void>> commit_names(Chunk& chunk);
+  // A batch of other records, synced; notes its sequence in the superblock.
+  runtime::Task<Result<void>> commit_batch(index::Batch batch);
+
+  // Pages named since the last checkpoint began: what a recovery would read.
+  uint64_t named_pages() const { return named_pages_; }
+  void note_named(uint64_t pages) { named_pages_ += pages; }
+  uint64_t flushes() const { return flushes_; }
+  uint64_t checkpoints() const { return checkpoints_; }
+
+ private:
+  // A chunk's record on its way to the index.
+  struct Snapshot {
+    ChunkPin chunk;
+    std::string value;  // empty: there is nothing to record
+    PageSet data;
+    uint64_t changes = 0, map_changes = 0;
+    uint64_t slot = kNoSlot;
+    uint64_t released = kNoSlot;
+    DirtyPages::Composed composed;
+  };
+  enum class Names : uint8_t { kKeep, kDrop };
+
+  runtime::Task<Result<void>> flush_now();
+  runtime::Task<Result<void>> carry(std::list<Chunk*>& list, Names names);
+  Snapshot take_snapshot(Chunk& chunk, Names names);
+  runtime::Task<Result<void>> commit(std::vector<Snapshot>& snapshots);
+  index::Batch compose(std::vector<Snapshot>& snapshots);
+  void put_dirty(index::Batch& batch, Chunk& chunk);
+  void settle(std::vector<Snapshot>& snapshots);
+  runtime::Task<Result<void>> sync_files();
+  runtime::Task<Result<void>> write_batch(index::Batch batch);
+
+  static constexpr size_t kChunksPerBatch = 512;
+
+  index::Index& index_;
+  ChunkTable& table_;
+  SlotFiles& files_;
+  SlotAllocator& slots_;
+  SuperblockFile& superblock_;
+  FailStop& fail_stop_;
+  runtime::Mutex committing_;
+  runtime::WaitQueue flush_ended_;
+  uint64_t flushes_asked_ = 0, flushes_covered_ = 0;
+  bool flushing_ = false;
+  uint64_t named_pages_ = 0;
+  uint64_t flushes_ = 0, checkpoints_ = 0;
+};
+
+}  // namespace foreshard::store
