@@ -165,10 +165,12 @@ void SimFabric::send(SimLink& link, int side, std::vector<std::byte> bytes, bool
   Random& random = timeline_.random();
   SimEnd& end = link.ends[side];
   const NodeId to = link.ends[1 - side].node;
+  if (end.cut_off) return;
   if (!last && end.node != to && knobs_.reset_chance > 0 && random.chance(knobs_.reset_chance)) {
     // Half-delivered: a part of this segment still arrives.
     timeline_.fault("network reset", fmt::format("{} to {}", end.node, to));
     bytes.resize(random.below(bytes.size() + 1));
+    end.cut_off = true;
     const std::shared_ptr<SimLink> shared = link.shared_from_this();
     reset_later(shared, side, random.below(1'000'000));
     reset_later(shared, 1 - side, random.below(1'000'000));

@@ -64,6 +64,7 @@ struct SimEnd {
   uint64_t out_bytes = 0;
   uint64_t last_due_ns = 0;
   bool delivery_planned = false;
+  bool cut_off = false;  // a reset is under way and bytes were lost: nothing sent from now on arrives
   uint64_t stalled_since_ns = 0;  // 0: not stalled
 
   uint64_t unread() const { return received.size() - received_head; }

@@ -191,6 +191,18 @@ TEST(SimWorld, ClosingWithBytesUnreadResetsASenderThatWaitsForRoom) {
   EXPECT_FALSE(client.sent);
 }
 
+TEST(SimWorld, AResetStreamIsCutOffNeverPatchedTogether) {
+  uint64_t cut = 0;
+  for (uint64_t seed = 20; seed < 60; ++seed) {
+    Pair pair(seed);
+    pair.world.fabric().knobs().reset_chance = 0.02;
+    ASSERT_TRUE(pair.finish()) << seed;
+    cut += pair.echo().received < 1'000'000u;
+    EXPECT_EQ(pair.echo().wrong, 0u) << seed;
+  }
+  EXPECT_GT(cut, 0u);
+}
+
 struct Spinner : SimProcess {
   explicit Spinner(SimRuntime& r) : runtime(r) { runtime.executor().spawn(spin()); }
   Task<void> spin() {
