@@ -41,6 +41,14 @@ class TestExecutor final : public runtime::Executor {
   void run_steps(size_t count) {
     for (; count > 0 && has_ready(); --count) run_ready();
   }
+  // Moves time to the next timer and fires it; false when there is none.
+  bool advance_to_next_timer() {
+    const uint64_t next_ns = next_deadline_ns();
+    if (next_ns == UINT64_MAX) return false;
+    if (next_ns > now_ns_) now_ns_ = next_ns;
+    run_timers(now_ns_);
+    return true;
+  }
   void run() { run_until(UINT64_MAX - 1); }
 
  private:
