@@ -567,6 +567,7 @@ Task<Result<std::vector<Extent>>> DriverCore::extents(uint64_t first_page, uint6
     CO_TRY(const rpc::Reply reply, co_await perform(part));
     if (reply.data.size() != request.chunks * sizeof(store::PageMap)) co_return fail(ErrorCode::kInvalid, "states: short answer");
     const uint64_t known_end = std::min(end, (chunk + request.chunks) * kPagesPerChunk);
+    if (!granted(page, known_end - page)) continue;  // as for reads (R-GRANT): asked again
     for (; page < known_end; ++page) {
       const size_t place = (chunk_of(page) - chunk) * sizeof(store::PageMap);
       const auto map = load_object<store::PageMap>(reply.data.subspan(place, sizeof(store::PageMap)));
