@@ -1,6 +1,7 @@
 // What the reactor costs: CPU time (user and system, of all threads and processes involved) and elapsed time
 // per operation, for a turn through the ready queue, echoes of 4 KiB through each kind of connection, and
-// reads of 4 KiB from a file. Usage: reactor_bench [FOLDER]; the folder is where the file is made (/tmp).
+// reads of 4 KiB from a file. Usage: reactor_bench [FOLDER [FILTER]]: where to make the file (a folder of its
+// own in /tmp), and what to run: "ready", "file" or a part of the name of an echo.
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -136,14 +137,15 @@ Task<void> serve_until_signal(RealRuntime& runtime, Listener& listener) {
   listener.shutdown();
 }
 
-// A server and a client process on one CPU, so that CPU time is all there is to measure.
-void bench_echo_two_processes(const std::string& address, const std::string& name, uint64_t depth, uint64_t count) {
+// A server and a client process, on one CPU (so that CPU time is all there is to measure) or wherever.
+void bench_echo_two_processes(const std::string& address, const std::string& name, uint64_t depth, uint64_t count,
+                              bool pinned) {
   int ready[2];
   if (pipe(ready) != 0) exit(1);
   block_termination_signals();
   const pid_t server = fork();
   if (server == 0) {
-    pin(0);
+    if (pinned) pin(0);
     const std::unique_ptr<RealRuntime> runtime = std::move(RealRuntime::create().value());
     const std::unique_ptr<Listener> listener = std::move(runtime->network().listen(address).value());
     if (write(ready[1], "x", 1) != 1) _exit(1);
@@ -155,7 +157,7 @@ void bench_echo_two_processes(const std::string& address, const std::string& nam
   if (client == 0) {
     char byte;
     if (read(ready[0], &byte, 1) != 1) _exit(1);
-    pin(0);
+    if (pinned) pin(0);
     const std::unique_ptr<RealRuntime> runtime = std::move(RealRuntime::create().value());
     runtime->run(connect_and_ask(*runtime, address, depth, count));
     _exit(0);
@@ -216,33 +218,52 @@ void bench_file(RealRuntime& runtime, const std::string& folder) {
   }
 }
 
-int run(const std::string& folder) {
-  const TestFolder sockets;
-  printf("%-44s %10s %13s %12s\n", "", "CPU ns/op", "elapsed ns/op", "op/s");
-  // First what forks: no runtime with a ring may be there then.
+void bench_ready_queue(RealRuntime& runtime, uint64_t tasks) {
+  constexpr uint64_t kCount = 10'000'000;
+  const Stopwatch watch(runtime);
+  runtime.run(yield_all(runtime.executor(), tasks, kCount));
+  watch.report("ready queue, tasks " + std::to_string(tasks), kCount);
+}
+
+struct Case {
+  std::string name;
+  std::string address;
+  uint64_t depth;
+  uint64_t count() const { return depth == 1 ? 100'000 : 500'000; }
+};
+
+std::vector<Case> cases(const std::string& how, const std::vector<std::pair<std::string, std::string>>& addresses,
+                        const std::string& filter) {
+  std::vector<Case> cases;
   for (const uint64_t depth : {1, 32}) {
-    const uint64_t count = depth == 1 ? 100'000 : 500'000;
-    bench_echo_two_processes("unix:" + (sockets / "s"), "echo unix, 2 processes on 1 CPU" + at_depth(depth),
-                             depth, count);
-    bench_echo_two_processes("tcp:127.0.0.1:29871", "echo tcp, 2 processes on 1 CPU" + at_depth(depth),
-                             depth, count);
+    for (const auto& [scheme, address] : addresses) {
+      const std::string name = "echo " + scheme + ", " + how + at_depth(depth);
+      if (name.find(filter) != std::string::npos) cases.push_back({name, address, depth});
+    }
+  }
+  return cases;
+}
+
+int run(const std::string& folder, const std::string& filter) {
+  const TestFolder sockets;
+  const std::string unix_socket = "unix:" + (sockets / "socket");
+  printf("%-44s %10s %13s %12s\n", "", "CPU ns/op", "elapsed ns/op", "op/s");
+  // First what forks, before any ring is made.
+  for (const Case& c : cases("2 processes on 1 CPU", {{"unix", unix_socket}, {"tcp", "tcp:127.0.0.1:29871"}}, filter)) {
+    bench_echo_two_processes(c.address, c.name, c.depth, c.count(), true);
+  }
+  for (const Case& c : cases("2 processes on any CPU", {{"unix", unix_socket}}, filter)) {
+    bench_echo_two_processes(c.address, c.name, c.depth, c.count(), false);
   }
   const std::unique_ptr<RealRuntime> runtime = std::move(RealRuntime::create().value());
-  for (const uint64_t tasks : {1, 1000}) {
-    constexpr uint64_t kCount = 10'000'000;
-    const Stopwatch watch(*runtime);
-    runtime->run(yield_all(runtime->executor(), tasks, kCount));
-    watch.report(tasks == 1 ? "ready queue, 1 task" : "ready queue, 1000 tasks", kCount);
+  for (const Case& c :
+       cases("1 reactor", {{"unix", unix_socket}, {"tcp", "tcp:127.0.0.1:0"}, {"local", "local:here"}}, filter)) {
+    bench_echo_one_reactor(*runtime, c.address, c.name, c.depth, c.count());
   }
-  for (const uint64_t depth : {1, 32}) {
-    const uint64_t count = depth == 1 ? 100'000 : 500'000;
-    bench_echo_one_reactor(*runtime, "unix:" + (sockets / "t"), "echo unix, 1 reactor" + at_depth(depth),
-                           depth, count);
-    bench_echo_one_reactor(*runtime, "tcp:127.0.0.1:0", "echo tcp, 1 reactor" + at_depth(depth), depth,
-                           count);
-    bench_echo_one_reactor(*runtime, "local:t", "echo local" + at_depth(depth), depth, count);
+  if (filter.empty() || filter == "ready") {
+    for (const uint64_t tasks : {1, 1000}) bench_ready_queue(*runtime, tasks);
   }
-  bench_file(*runtime, folder + "/reactor_bench." + std::to_string(getpid()));
+  if (filter.empty() || filter == "file") bench_file(*runtime, folder + "/data");
   runtime->reactor().close();
   return 0;
 }
@@ -252,5 +273,5 @@ int run(const std::string& folder) {
 
 int main(int argc, char** argv) {
   const foreshard::runtime::TestFolder scratch;
-  return foreshard::runtime::run(argc > 1 ? argv[1] : scratch.path());
+  return foreshard::runtime::run(argc > 1 ? argv[1] : scratch.path(), argc > 2 ? argv[2] : "");
 }
