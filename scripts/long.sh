@@ -68,7 +68,8 @@ fuzz() {
     is_done "fuzz $program" && { pass; continue; }
     mkdir -p build/long/corpus/"$program"
     if build-fuzz/"$program" -max_total_time="$fuzz_seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 \
-      -artifact_prefix=build/long/"$program". build/long/corpus/"$program" >build/long/"$program".log 2>&1; then
+      -artifact_prefix=build/long/"$program". build/long/corpus/"$program" \
+      $(ls -d "tests/corpus/${program%_fuzz}" 2>/dev/null) >build/long/"$program".log 2>&1; then
       pass
       note_done "fuzz $program"
       echo "    $program: $(grep -c . <(ls build/long/corpus/"$program")) inputs kept"
