@@ -1,0 +1,155 @@
+// The simulated processes of a region: metadata, storage server, driver with its clients, and the administrator
+// that makes the volume. Each is a thin owner of the real parts, started by RegionRun on a node and destroyed where
+// it stands when the node is killed.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "index/map_index.h"
+#include "meta/embedded_meta.h"
+#include "meta/meta_service.h"
+#include "meta/remote_meta.h"
+#include "runtime/sim_world.h"
+#include "server/replica_server.h"
+#include "sim/model.h"
+#include "sim/workload.h"
+#include "store/chunk_store.h"
+#include "volume/driver.h"
+
+namespace foreshard::sim {
+
+inline constexpr const char* kMetaAddress = "tcp:meta:1";
+inline constexpr const char* kVolumeName = "vol";
+inline constexpr const char* kZone = "z";
+
+// What something that should have worked came to.
+struct Trouble {
+  std::optional<std::string> text;
+  void add(std::string what) {
+    if (!text) text = std::move(what);
+  }
+};
+
+class MetaProcess : public runtime::SimProcess {
+ public:
+  MetaProcess(runtime::SimRuntime& runtime, index::MapIndexState& index, Trouble& trouble);
+  bool serving() const { return serving_; }
+
+ private:
+  runtime::Task<void> run();
+  runtime::Task<Result<void>> open();
+  runtime::SimRuntime& runtime_;
+  index::MapIndexState& index_;
+  Trouble& trouble_;
+  std::unique_ptr<runtime::Disk> disk_;
+  std::unique_ptr<meta::EmbeddedMeta> meta_;
+  std::unique_ptr<rpc::Service> service_;
+  std::unique_ptr<meta::MetaService> meta_service_;
+  bool serving_ = false;
+};
+
+// Which server, and where; kept by RegionRun over restarts.
+struct ServerPlace {
+  uint64_t id = 0;
+  std::string address;
+  index::MapIndexState* index = nullptr;
+  uint64_t slots = 128;
+};
+
+// The chunk store of a server, on its simulated disk.
+runtime::Task<Result<std::unique_ptr<store::ChunkStore>>> open_store(runtime::SimRuntime& runtime, runtime::Disk& disk,
+                                                                     const ServerPlace& place);
+
+class ServerProcess : public runtime::SimProcess {
+ public:
+  ServerProcess(runtime::SimRuntime& runtime, const ServerPlace& place, Trouble& trouble);
+  bool serving() const { return serving_; }
+  bool failed() const { return failed_; }
+  // Ends in good order; then stopped().
+  void stop();
+  bool stopped() const { return stopped_; }
+  // Then scrubbed().
+  void scrub();
+  const std::optional<std::vector<store::PageFault>>& scrubbed() const { return scrubbed_; }
+
+ private:
+  runtime::Task<void> run();
+  runtime::Task<Result<void>> open();
+  runtime::Task<Result<void>> enter_record();
+  runtime::Task<void> keep_lease();
+  runtime::Task<void> watch_failure();
+  runtime::Task<void> do_stop();
+  runtime::Task<void> do_scrub();
+  runtime::SimRuntime& runtime_;
+  const ServerPlace& place_;
+  Trouble& trouble_;
+  std::unique_ptr<runtime::Disk> disk_;
+  std::unique_ptr<meta::RemoteMeta> meta_;
+  std::unique_ptr<store::ChunkStore> store_;
+  std::unique_ptr<server::ReplicaServer> server_;
+  meta::LeaseId lease_ = 0;
+  bool serving_ = false, failed_ = false, stopping_ = false, stopped_ = false;
+  std::optional<std::vector<store::PageFault>> scrubbed_;
+};
+
+struct VolumePlan {
+  uint64_t size_bytes = 0;
+  uint64_t volumelet_bytes = 0;
+};
+
+// Makes the volume; then layout() says which server holds each volumelet.
+class AdminProcess : public runtime::SimProcess {
+ public:
+  AdminProcess(runtime::SimRuntime& runtime, VolumePlan plan, uint64_t servers, Trouble& trouble);
+  const std::optional<std::vector<uint32_t>>& layout() const { return layout_; }
+
+ private:
+  runtime::Task<void> run();
+  runtime::Task<Result<std::vector<uint32_t>>> create();
+  runtime::SimRuntime& runtime_;
+  const VolumePlan plan_;
+  const uint64_t servers_;
+  Trouble& trouble_;
+  std::unique_ptr<meta::RemoteMeta> meta_;
+  std::optional<std::vector<uint32_t>> layout_;
+};
+
+// Attaches, taking over when it must, and lets the clients work.
+class DriverProcess : public runtime::SimProcess {
+ public:
+  DriverProcess(runtime::SimRuntime& runtime, VolumeModel& model, uint64_t number, WorkloadOptions workload,
+                uint64_t cache_bytes, uint64_t retained_bytes, Trouble& trouble);
+  bool attached() const { return driver_ != nullptr; }
+  bool finished() const { return !workload_ || workload_->finished(); }
+  bool fenced() const { return workload_ && workload_->fenced(); }
+  uint64_t done() const { return workload_ ? workload_->done() : 0; }
+  void stop_clients() {
+    if (workload_) workload_->stop();
+  }
+  std::string state() const;
+
+  // What the run asks of it besides the clients; wish_done() when it has been done.
+  enum class Wish : uint8_t { kReadAll, kDetach, kTryDetach };
+  void wish(Wish wish);
+  bool wish_done() const { return wish_done_; }
+
+ private:
+  runtime::Task<void> run();
+  runtime::Task<void> carry_out(Wish wish);
+  runtime::SimRuntime& runtime_;
+  VolumeModel& model_;
+  const uint64_t number_;
+  const WorkloadOptions options_;
+  const uint64_t cache_bytes_, retained_bytes_;
+  Trouble& trouble_;
+  std::unique_ptr<meta::RemoteMeta> meta_;
+  std::unique_ptr<volume::Driver> driver_;
+  std::optional<Workload> workload_;
+  bool wish_done_ = false;
+  std::string last_error_;
+};
+
+}  // namespace foreshard::sim
