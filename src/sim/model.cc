@@ -84,11 +84,13 @@ void VolumeModel::fill(const Pending& write, ByteSpan contents) const {
   }
 }
 
-void VolumeModel::kill_version(Version& version, uint64_t killer, Stamp when) {
+// The first few killers are enough: a flush that covers a later one covers them.
+void VolumeModel::kill_version(Version& version, const Version& killer, Stamp when) {
+  constexpr size_t kKillersMax = 4;
   version.dead = std::min(version.dead, when);
-  if (std::find(version.killers.begin(), version.killers.end(), killer) == version.killers.end()) {
-    version.killers.push_back(killer);
-  }
+  if (version.killers.size() >= kKillersMax && !killer.flushed) return;
+  if (std::find(version.killers.begin(), version.killers.end(), killer.number) != version.killers.end()) return;
+  version.killers.push_back(killer.number);
 }
 
 // The version surely took effect by now: whatever had before it began is dead.
@@ -97,7 +99,7 @@ void VolumeModel::settle_write(Sector& sector, Version& version) {
   for (Version& other : sector.versions) {
     // A driver is answered by a server only after what its predecessors had under way there has ended.
     const bool before = other.settled <= version.start || other.driver < version.driver;
-    if (&other != &version && before) kill_version(other, version.number, clock_);
+    if (&other != &version && before) kill_version(other, version, clock_);
   }
 }
 
@@ -196,7 +198,7 @@ void VolumeModel::observe(uint64_t index, const Pending& read, std::optional<uin
   for (Version& other : sector.versions) {
     const bool before = other.settled <= read.start || other.driver < read.driver;
     const bool same = candidates == 1 ? &other == seen : matches(other);
-    if (before && !same) kill_version(other, seen->number, clock_);
+    if (before && !same) kill_version(other, *seen, clock_);
   }
   if (candidates == 1) settle_write(sector, *seen);
   prune(sector);

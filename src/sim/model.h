@@ -92,7 +92,7 @@ class VolumeModel {
   void check_late_acknowledgement(uint64_t index, Sector& sector, const Version& version);
   void revive(Sector& sector, bool all);
   void prune(Sector& sector);
-  void kill_version(Version& version, uint64_t killer, Stamp when);
+  void kill_version(Version& version, const Version& killer, Stamp when);
   // An answer of the pending's driver about these sectors has come.
   void answered(const Pending& pending, uint64_t first_sector, uint64_t sectors, const char* what);
   void opened(uint32_t server, uint64_t driver);

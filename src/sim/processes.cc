@@ -20,8 +20,8 @@ constexpr uint64_t kSecond = 1'000 * kMillisecond;
 
 // ---- metadata
 
-MetaProcess::MetaProcess(SimRuntime& runtime, index::MapIndexState& index, Trouble& trouble)
-    : runtime_(runtime), index_(index), trouble_(trouble) {
+MetaProcess::MetaProcess(SimRuntime& runtime, index::MapIndexState& index, uint64_t servers, Trouble& trouble)
+    : runtime_(runtime), index_(index), servers_(servers), trouble_(trouble) {
   runtime_.executor().spawn(run());
 }
 
@@ -41,6 +41,7 @@ Task<Result<void>> MetaProcess::open() {
     meta::pb::Region region;
     region.set_format_version(meta::kRegionFormatVersion);
     region.add_zones(kZone);
+    region.set_servers_per_zone(static_cast<uint32_t>(servers_));
     region.set_next_volume_id(1);
     meta::Transaction transaction;
     transaction.operations.push_back({meta::Operation::Kind::kPut, meta::region_key(), meta::encode(region), 0});
@@ -224,6 +225,7 @@ Task<void> DriverProcess::run() {
   model_.driver_attached(number_);
   runtime_.world().timeline().note(fmt::format("driver {} has attached", number_));
   workload_.emplace(runtime_, *driver_, model_, number_, runtime_.random().fork(), options_);
+  workload_->set_limit(allowed_);
   workload_->start();
 }
 

@@ -17,6 +17,7 @@
 #include "sim/model.h"
 #include "sim/workload.h"
 #include "store/chunk_store.h"
+#include "store/memory_store.h"
 #include "volume/driver.h"
 
 namespace foreshard::sim {
@@ -35,7 +36,7 @@ struct Trouble {
 
 class MetaProcess : public runtime::SimProcess {
  public:
-  MetaProcess(runtime::SimRuntime& runtime, index::MapIndexState& index, Trouble& trouble);
+  MetaProcess(runtime::SimRuntime& runtime, index::MapIndexState& index, uint64_t servers, Trouble& trouble);
   bool serving() const { return serving_; }
 
  private:
@@ -43,6 +44,7 @@ class MetaProcess : public runtime::SimProcess {
   runtime::Task<Result<void>> open();
   runtime::SimRuntime& runtime_;
   index::MapIndexState& index_;
+  const uint64_t servers_;
   Trouble& trouble_;
   std::unique_ptr<runtime::Disk> disk_;
   std::unique_ptr<meta::EmbeddedMeta> meta_;
@@ -56,7 +58,7 @@ struct ServerPlace {
   uint64_t id = 0;
   std::string address;
   index::MapIndexState* index = nullptr;
-  uint64_t slots = 128;
+  store::MemoryStore* kept = nullptr;  // what the store holds, when it is to be one that never forgets
 };
 
 // The chunk store of a server, on its simulated disk.
@@ -126,6 +128,10 @@ class DriverProcess : public runtime::SimProcess {
   bool finished() const { return !workload_ || workload_->finished(); }
   bool fenced() const { return workload_ && workload_->fenced(); }
   uint64_t done() const { return workload_ ? workload_->done() : 0; }
+  void allow(uint64_t more) {
+    allowed_ = done() + more;
+    if (workload_) workload_->set_limit(allowed_);
+  }
   void stop_clients() {
     if (workload_) workload_->stop();
   }
@@ -148,6 +154,7 @@ class DriverProcess : public runtime::SimProcess {
   std::unique_ptr<meta::RemoteMeta> meta_;
   std::unique_ptr<volume::Driver> driver_;
   std::optional<Workload> workload_;
+  uint64_t allowed_ = 50;
   bool wish_done_ = false;
   std::string last_error_;
 };

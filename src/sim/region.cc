@@ -82,6 +82,8 @@ void RegionRun::build() {
     server->place.id = id;
     server->place.address = fmt::format("tcp:server-{}:1", id);
     server->place.index = &server->index;
+    server->kept = std::make_unique<store::MemoryStore>(StoreUuid{id}, uint64_t{1} << 30);
+    server->place.kept = server->kept.get();
     servers_.push_back(std::move(server));
   }
   for (const char* name : {"host-a", "host-b"}) hosts_.push_back(Host{world_.add_node(name), 0});
@@ -105,7 +107,9 @@ bool RegionRun::create_volume() {
 }
 
 void RegionRun::start_meta() {
-  world_.start(meta_node_, [this](SimRuntime& runtime) { return std::make_unique<MetaProcess>(runtime, meta_index_, trouble_); });
+  world_.start(meta_node_, [this](SimRuntime& runtime) {
+    return std::make_unique<MetaProcess>(runtime, meta_index_, servers_.size(), trouble_);
+  });
 }
 
 void RegionRun::start_server(Server& server) {
@@ -187,8 +191,11 @@ void RegionRun::drive() {
       model_.violate("no request ends any more");
       return;
     }
-    const uint64_t next = done + 20 + random_.below(120);
-    run_until([&] { return operations() >= next; }, 5 * kMillisecond + random_.below(2 * kSecond));
+    const uint64_t more = 20 + random_.below(120);
+    for (const Host& host : hosts_) {
+      if (host.driver != 0) static_cast<DriverProcess*>(world_.process(host.node))->allow(more + 10);
+    }
+    run_until([&] { return operations() >= done + more; }, 5 * kMillisecond + random_.below(2 * kSecond));
     if (!model_.violation() && !trouble_.text) inject();
   }
 }

@@ -50,6 +50,7 @@ class RegionRun {
   struct Server {
     NodeId node = 0;
     index::MapIndexState index;
+    std::unique_ptr<store::MemoryStore> kept;
     ServerPlace place;
     bool armed = false;      // a disk error may have cost it its memory
     uint64_t starts = 0;

@@ -65,6 +65,10 @@ Task<void> Workload::client(Random random) {
   const Running running(&running_);
   uint64_t sequential = random.below(model_.size_bytes() / kPageBytes) * kPageBytes;
   while (!stopping_ && begun_ < options_.operations && !model_.violation()) {
+    if (begun_ >= limit_) {
+      co_await runtime_.executor().sleep_for(10'000'000);
+      continue;
+    }
     ++begun_;
     const Range range = pick(random, sequential);
     const auto result = co_await operate(random, range);

@@ -35,6 +35,8 @@ class Workload {
   // Spawns the clients; device and model outlive them.
   void start();
   void stop() { stopping_ = true; }
+  // Clients wait once that many operations have begun, until the limit is raised.
+  void set_limit(uint64_t operations) { limit_ = operations; }
   bool finished() const { return started_ && running_ == 0; }
   uint64_t done() const { return done_; }
   // The device said that another driver has taken over.
@@ -73,6 +75,7 @@ class Workload {
   const WorkloadOptions options_;
   std::vector<uint64_t> hot_;  // offsets
   uint64_t begun_ = 0, done_ = 0;
+  uint64_t limit_ = UINT64_MAX;
   uint32_t running_ = 0;
   bool started_ = false, stopping_ = false;
   bool fenced_ = false;
