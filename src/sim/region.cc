@@ -220,6 +220,8 @@ void RegionRun::heal() {
 // One driver that is attached and not superseded, its clients done.
 bool RegionRun::settle_driver() {
   if (driver() == nullptr) start_driver(hosts_[active_]);
+  Host& other = hosts_[1 - active_];
+  if (!driver()->attached() && other.driver != 0) kill_driver(other);
   if (!run_until([this] { return driver()->attached(); }, kPatienceNs)) {
     if (!model_.violation() && !trouble_.text) model_.violate("no driver can attach: " + driver()->state());
     return false;

@@ -236,6 +236,8 @@ void RegionRun::fault_takeover() {
     if (old.driver != driver) return;
     world_.resume(old.node);
     world_.fabric().heal_all();
+    // The old one renewed its hint in time: then somebody has to turn it off.
+    if (this->driver() == nullptr || !this->driver()->attached()) kill_driver(old);
   });
 }
 
