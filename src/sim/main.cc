@@ -3,6 +3,7 @@
 //   simulate --seeds A..B                 a line for each, totals at the end
 //   --plant NAME                          with a planted bug (preset "planted"); it should then find a violation
 //   --ops N                               client operations per seed, at least
+//   --perfect-store                       servers whose stores never forget: to find out what lies above them
 // Exits with 1 at the first violation, having printed the seed, what was expected and what happened last.
 #include <cstdlib>
 #include <cstring>
@@ -35,6 +36,10 @@ bool parse(int count, char** words, Arguments& out) {
   for (int i = 1; i < count; ++i) {
     const std::string word = words[i];
     const char* value = i + 1 < count ? words[i + 1] : nullptr;
+    if (word == "--perfect-store") {
+      out.region.perfect_store = true;
+      continue;
+    }
     if (word == "--verbose") {
       out.region.verbose = true;
       continue;

@@ -16,7 +16,7 @@
 #include "server/replica_server.h"
 #include "sim/model.h"
 #include "sim/workload.h"
-#include "store/chunk_store.h"
+#include "store/disk_store.h"
 #include "store/memory_store.h"
 #include "volume/driver.h"
 
@@ -58,6 +58,7 @@ struct ServerPlace {
   uint64_t id = 0;
   std::string address;
   index::MapIndexState* index = nullptr;
+  store::DiskStoreOptions store;
   store::MemoryStore* kept = nullptr;  // what the store holds, when it is to be one that never forgets
 };
 

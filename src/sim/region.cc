@@ -82,13 +82,32 @@ void RegionRun::build() {
     server->place.id = id;
     server->place.address = fmt::format("tcp:server-{}:1", id);
     server->place.index = &server->index;
-    server->kept = std::make_unique<store::MemoryStore>(StoreUuid{id}, uint64_t{1} << 30);
-    server->place.kept = server->kept.get();
+    configure_store(*server);
     servers_.push_back(std::move(server));
   }
   for (const char* name : {"host-a", "host-b"}) hosts_.push_back(Host{world_.add_node(name), 0});
   start_meta();
   for (const auto& server : servers_) start_server(*server);
+}
+
+// Small bounds, so that they are reached: checkpoints, evictions, growth, reuse of slots.
+void RegionRun::configure_store(Server& server) {
+  if (options_.perfect_store) {
+    server.kept = std::make_unique<store::MemoryStore>(StoreUuid{server.place.id}, uint64_t{1} << 30);
+    server.place.kept = server.kept.get();
+    return;
+  }
+  store::DiskStoreOptions& store = server.place.store;
+  store.capacity_bytes = 64u << 20;
+  store.slot_file_bytes = (2u << 20) << random_.below(4);
+  store.growth_bytes = (1u << 20) << random_.below(3);
+  store.free_bytes_min = 0;
+  store.chunk_cache_bytes = random_.chance(0.5) ? 16u << 10 : 1u << 20;
+  store.changed_chunks_max = 2 + random_.below(30);
+  store.named_pages_max = 16 + random_.below(500);
+  store.checkpoint_interval_ns = 20 * kMillisecond + random_.below(3 * kSecond);
+  store.prepared_slots = random_.below(3);
+  store.scrub_bytes_per_second = 0;
 }
 
 bool RegionRun::create_volume() {

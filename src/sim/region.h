@@ -23,6 +23,7 @@ struct RegionOptions {
   uint64_t seed = 1;
   uint64_t operations_min = 1000;
   uint64_t faults_min = 10;
+  bool perfect_store = false;  // servers whose stores never forget
   bool verbose = false;
 };
 
@@ -63,6 +64,7 @@ class RegionRun {
 
   // ---- building (region.cc)
   void build();
+  void configure_store(Server& server);
   bool create_volume();
   void start_meta();
   void start_server(Server& server);
