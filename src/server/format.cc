@@ -53,11 +53,12 @@ std::string fence_note_key(VolumeId volume) {
   return key;
 }
 
-store::ChunkStore::Note encode_range_note(VolumeId volume, uint64_t first_chunk, uint64_t chunks, ReplicaId replica) {
+store::ChunkStore::Note encode_range_note(const ParsedRange& range) {
   RangeNote note{};
-  note.chunks = chunks;
-  note.replica = replica.value;
-  return seal(range_note_key(volume, first_chunk), note);
+  note.chunks = range.chunks;
+  note.replica = range.replica.value;
+  note.complete = range.complete ? 1 : 0;
+  return seal(range_note_key(range.volume, range.first_chunk), note);
 }
 
 store::ChunkStore::Note encode_fence_note(VolumeId volume, Epoch epoch, FenceState state) {
@@ -70,9 +71,10 @@ store::ChunkStore::Note encode_fence_note(VolumeId volume, Epoch epoch, FenceSta
 Result<ParsedRange> decode_range_note(const std::string& key, const std::string& value) {
   TRY(const RangeNote note, unseal<RangeNote>(key, value, kRangeNotePrefix, 16));
   const std::string_view ids = std::string_view(key).substr(kRangeNotePrefix.size());
-  ParsedRange range{VolumeId{load_big_endian64(ids)}, load_big_endian64(ids.substr(8)), note.chunks,
-                    ReplicaId{note.replica}};
-  if (range.chunks == 0 || range.first_chunk + range.chunks < range.first_chunk)
+  const ParsedRange range{VolumeId{load_big_endian64(ids)}, load_big_endian64(ids.substr(8)), note.chunks,
+                          ReplicaId{note.replica}, note.complete == 1};
+  const bool overflows = range.first_chunk + range.chunks < range.first_chunk;
+  if (range.chunks == 0 || overflows || note.complete > 1 || note.reserved != 0)
     return fail(ErrorCode::kCorrupt, "server record: range");
   return range;
 }
@@ -80,7 +82,7 @@ Result<ParsedRange> decode_range_note(const std::string& key, const std::string&
 Result<ParsedFence> decode_fence_note(const std::string& key, const std::string& value) {
   TRY(const FenceNote note, unseal<FenceNote>(key, value, kFenceNotePrefix, 8));
   const std::string_view id = std::string_view(key).substr(kFenceNotePrefix.size());
-  if (note.state < 1 || note.state > 3) return fail(ErrorCode::kCorrupt, "server record: fence state");
+  if (note.state < 1 || note.state > 3 || note.reserved != 0) return fail(ErrorCode::kCorrupt, "server record: fence state");
   return ParsedFence{VolumeId{load_big_endian64(id)}, Epoch{note.epoch}, static_cast<FenceState>(note.state)};
 }
 

@@ -21,8 +21,10 @@ struct RangeNote {
   uint32_t checksum;  // CRC32C of the key and of the struct with this field zero
   uint64_t chunks;
   uint64_t replica;
+  uint32_t complete;  // 0: some of what was durable here has been lost (R-INDEX)
+  uint32_t reserved;
 };
-static_assert(sizeof(RangeNote) == 24);
+static_assert(sizeof(RangeNote) == 32);
 
 // How far the fence's epoch has come: which grants may be running is what a restart must know (R-GRANT).
 enum class FenceState : uint32_t {
@@ -45,6 +47,7 @@ struct ParsedRange {
   uint64_t first_chunk = 0;
   uint64_t chunks = 0;
   ReplicaId replica;
+  bool complete = true;
 };
 struct ParsedFence {
   VolumeId volume;
@@ -54,7 +57,7 @@ struct ParsedFence {
 
 std::string range_note_key(VolumeId volume, uint64_t first_chunk);
 std::string fence_note_key(VolumeId volume);
-store::ChunkStore::Note encode_range_note(VolumeId volume, uint64_t first_chunk, uint64_t chunks, ReplicaId replica);
+store::ChunkStore::Note encode_range_note(const ParsedRange& range);
 store::ChunkStore::Note encode_fence_note(VolumeId volume, Epoch epoch, FenceState state);
 // kCorrupt or kUnsupported, naming the key.
 Result<ParsedRange> decode_range_note(const std::string& key, const std::string& value);

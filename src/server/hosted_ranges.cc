@@ -11,7 +11,7 @@ runtime::Task<Result<void>> HostedRanges::load() {
   for (const store::ChunkStore::Note& note : notes) {
     const auto parsed = decode_range_note(note.key, note.value ? *note.value : std::string());
     if (!parsed) co_return fail(parsed.error());
-    volumes_[parsed->volume][parsed->first_chunk] = HostedRange{parsed->chunks, parsed->replica};
+    volumes_[parsed->volume][parsed->first_chunk] = HostedRange{parsed->chunks, parsed->replica, parsed->complete};
   }
   co_return Result<void>();
 }
@@ -38,11 +38,39 @@ runtime::Task<Result<void>> HostedRanges::add(VolumeId volume, std::vector<Place
   std::vector<store::ChunkStore::Note> notes;
   for (const Placed& one : placed) {
     CO_TRY_VOID(check_free(volume, one));
-    notes.push_back(encode_range_note(volume, one.first_chunk, one.range.chunks, one.range.replica));
+    // Preparing an incomplete range again does not make it whole.
+    if (hosted(volume, one.first_chunk)) continue;
+    notes.push_back(encode_range_note({volume, one.first_chunk, one.range.chunks, one.range.replica, true}));
   }
+  if (notes.empty()) co_return Result<void>();
   CO_TRY_VOID(co_await store_.put_notes(std::move(notes)));
-  for (const Placed& one : placed) volumes_[volume][one.first_chunk] = one.range;
+  for (const Placed& one : placed) volumes_[volume].try_emplace(one.first_chunk, one.range);
   co_return Result<void>();
+}
+
+bool HostedRanges::hosted(VolumeId volume, uint64_t first_chunk) const {
+  const auto found = volumes_.find(volume);
+  return found != volumes_.end() && found->second.contains(first_chunk);
+}
+
+runtime::Task<Result<void>> HostedRanges::mark_all_incomplete() {
+  std::vector<store::ChunkStore::Note> notes;
+  for (auto& [volume, ranges] : volumes_) {
+    for (auto& [first, range] : ranges) {
+      range.complete = false;
+      notes.push_back(encode_range_note({volume, first, range.chunks, range.replica, false}));
+    }
+  }
+  if (notes.empty()) co_return Result<void>();
+  co_return co_await store_.put_notes(std::move(notes));
+}
+
+bool HostedRanges::complete(VolumeId volume) const {
+  const auto found = volumes_.find(volume);
+  if (found == volumes_.end()) return true;
+  for (const auto& [first, range] : found->second)
+    if (!range.complete) return false;
+  return true;
 }
 
 runtime::Task<Result<void>> HostedRanges::remove(VolumeId volume, std::vector<uint64_t> first_chunks) {
@@ -66,7 +94,7 @@ bool HostedRanges::hosts(VolumeId volume, uint64_t first_chunk, uint64_t chunks)
     if (range == ranges.begin()) return false;
     --range;
     const uint64_t range_end = range->first + range->second.chunks;
-    if (range_end <= first_chunk) return false;
+    if (range_end <= first_chunk || !range->second.complete) return false;
     first_chunk = range_end;
   }
   return true;

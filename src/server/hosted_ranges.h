@@ -17,6 +17,7 @@ namespace foreshard::server {
 struct HostedRange {
   uint64_t chunks = 0;
   ReplicaId replica;
+  bool complete = true;
 };
 
 class HostedRanges {
@@ -35,7 +36,12 @@ class HostedRanges {
   // Forgets ranges, after their chunks have been erased.
   runtime::Task<Result<void>> remove(VolumeId volume, std::vector<uint64_t> first_chunks);
 
-  // Whether [first, first + chunks) lies wholly in hosted ranges.
+  // Notes durably that no range can be taken for whole any more: the store came back without all of its index.
+  runtime::Task<Result<void>> mark_all_incomplete();
+  // Whether every range hosted of the volume is complete.
+  bool complete(VolumeId volume) const;
+
+  // Whether [first, first + chunks) lies wholly in hosted, complete ranges.
   bool hosts(VolumeId volume, uint64_t first_chunk, uint64_t chunks) const;
   std::vector<VolumeId> volumes() const;
   std::vector<Placed> ranges(VolumeId volume) const;
@@ -44,6 +50,7 @@ class HostedRanges {
 
  private:
   using Ranges = std::map<uint64_t, HostedRange>;  // by first chunk
+  bool hosted(VolumeId volume, uint64_t first_chunk) const;
   Result<void> check_free(VolumeId volume, const Placed& placed) const;
   store::ChunkStore& store_;
   std::map<VolumeId, Ranges> volumes_;

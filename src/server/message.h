@@ -39,7 +39,7 @@ struct OpenReply {
   uint64_t store_uuid;
   uint64_t loss;
   uint64_t grant_ns;     // how long each reply lets the driver hand out reads, from when it sent the request
-  uint32_t incomplete;   // 1: the store came back without all of its index (R-INDEX); its ranges are not whole
+  uint32_t incomplete;   // 1: ranges of the volume here are not whole any more (R-INDEX)
   uint32_t reserved;
 };
 static_assert(sizeof(OpenReply) == 32);

@@ -79,6 +79,11 @@ void ReplicaServer::add(uint16_t method, Method member) {
 Task<Result<void>> ReplicaServer::start() {
   CO_TRY_VOID(co_await sessions_.load());
   CO_TRY_VOID(co_await ranges_.load());
+  if (store_.incomplete()) {
+    LOG_WARN("server {}: the store came back without all of its index; what it hosts is not whole", options_.id.value);
+    CO_TRY_VOID(co_await ranges_.mark_all_incomplete());
+    CO_TRY_VOID(co_await store_.settle_incomplete());
+  }
   runtime_.executor().spawn(look_now_and_then());
   co_return Result<void>();
 }
@@ -101,7 +106,7 @@ Error ReplicaServer::from_store(Error error) {
 }
 
 Result<void> ReplicaServer::check_hosted(VolumeId volume, uint64_t first_chunk, uint64_t chunks) const {
-  if (store_.incomplete() || !ranges_.hosts(volume, first_chunk, chunks))
+  if (!ranges_.hosts(volume, first_chunk, chunks))
     return fail(ErrorCode::kNotHere, "range not hosted complete", first_chunk);
   return {};
 }
@@ -119,7 +124,7 @@ Task<Result<rpc::Reply>> ReplicaServer::on_open(rpc::Peer&, rpc::Request& reques
   reply.store_uuid = store_.uuid().value;
   reply.loss = store_.loss();
   reply.grant_ns = options_.grant_ns;
-  reply.incomplete = store_.incomplete() ? 1 : 0;
+  reply.incomplete = ranges_.complete(VolumeId{r.name.volume}) ? 0 : 1;
   co_return reply_with(reply);
 }
 
