@@ -93,6 +93,11 @@ class SimStorage {
   // The next operation of the kind fails, once each.
   void fail_next_sync() { ++failing_syncs_; }
   void fail_next_write() { ++failing_writes_; }
+  // Nothing is wrong with the disk any more.
+  void repair() {
+    knobs_ = {};
+    failing_syncs_ = failing_writes_ = 0;
+  }
   // Flips one bit of a random durable page of a file; false when there is none.
   bool corrupt_file(const std::string& path, uint64_t offset, uint64_t bytes);
   uint64_t used_bytes() const;

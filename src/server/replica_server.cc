@@ -173,7 +173,7 @@ Task<Result<rpc::Reply>> ReplicaServer::on_read(rpc::Peer&, rpc::Request& reques
     const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.chunk};
     const Result<store::PageMap> states = co_await store_.read(key, r.first_page, reply.data.span());
     if (!states) {
-      if (failed_.is_set()) co_return fail(ErrorCode::kLossy, "the server's store has failed");
+      if (states.error().code == ErrorCode::kLossy) co_return fail(from_store(states.error()));
       if (states.error().code == ErrorCode::kCorrupt)
         LOG_WARN("server {}: volume {} chunk {}: {}", options_.id.value, r.name.volume, r.chunk, states.error().message());
       co_return fail(states.error());
@@ -257,8 +257,9 @@ Task<Result<rpc::Reply>> ReplicaServer::on_states(rpc::Peer&, rpc::Request& requ
   reply.data = Buffer::allocate(r.chunks * sizeof(store::PageMap));
   for (uint32_t i = 0; i < r.chunks; ++i) {
     const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.first_chunk + i};
-    CO_TRY(const store::PageMap map, co_await store_.states(key));
-    std::memcpy(reply.data.data() + i * sizeof map, &map, sizeof map);
+    const Result<store::PageMap> map = co_await store_.states(key);
+    if (!map) co_return fail(from_store(map.error()));
+    std::memcpy(reply.data.data() + i * sizeof(store::PageMap), &*map, sizeof(store::PageMap));
   }
   reply.data_size = reply.data.size();
   work.grant();

@@ -49,7 +49,7 @@ RegionOutcome RegionRun::run() {
   if (create_volume()) {
     start_driver(hosts_[active_]);
     drive();
-    if (!model_.violation()) finish();
+    if (!violated()) finish();
   }
   return outcome();
 }
@@ -171,14 +171,14 @@ uint64_t RegionRun::operations() const {
 // False when the time is over, or something is wrong.
 bool RegionRun::run_until(const std::function<bool()>& predicate, uint64_t duration_ns) {
   const uint64_t until_ns = world_.now_ns() + duration_ns;
-  while (!model_.violation() && !trouble_.text) {
+  while (!violated()) {
     // A server whose disk failed is started again by whoever runs it; that is us.
     bool failed = false;
     const auto stop = [&] {
       failed = std::any_of(servers_.begin(), servers_.end(), [this](const auto& server) {
         return world_.running(server->node) && static_cast<ServerProcess*>(world_.process(server->node))->failed();
       });
-      return failed || model_.violation() || trouble_.text || predicate();
+      return failed || violated() || predicate();
     };
     const bool stopped = world_.run_until(stop, until_ns);
     if (world_.livelocked()) model_.violate("a livelock: coroutines run and time does not move");
@@ -186,7 +186,7 @@ bool RegionRun::run_until(const std::function<bool()>& predicate, uint64_t durat
       look_after();
       continue;
     }
-    return stopped && !model_.violation() && !trouble_.text;
+    return stopped && !violated();
   }
   return false;
 }
@@ -202,7 +202,7 @@ void RegionRun::look_after() {
 
 void RegionRun::drive() {
   uint64_t last = operations(), since_ns = world_.now_ns();
-  while (!model_.violation() && !trouble_.text) {
+  while (!violated()) {
     const uint64_t done = operations();
     if (done != last) last = done, since_ns = world_.now_ns();
     if (done >= options_.operations_min && world_.timeline().fault_count() >= options_.faults_min) return;
@@ -215,7 +215,7 @@ void RegionRun::drive() {
       if (host.driver != 0) static_cast<DriverProcess*>(world_.process(host.node))->allow(more + 10);
     }
     run_until([&] { return operations() >= done + more; }, 5 * kMillisecond + random_.below(2 * kSecond));
-    if (!model_.violation() && !trouble_.text) inject();
+    if (!violated()) inject();
   }
 }
 
@@ -229,7 +229,8 @@ void RegionRun::heal() {
   for (const auto& server : servers_) {
     if (world_.running(server->node)) world_.resume(server->node);
     else start_server(*server);
-    for (runtime::SimStorage* storage : world_.storages(server->node)) storage->knobs() = {};
+    server->index.repair();
+    for (runtime::SimStorage* storage : world_.storages(server->node)) storage->repair();
   }
   for (const Host& host : hosts_) {
     if (world_.running(host.node)) world_.resume(host.node);
@@ -242,12 +243,12 @@ bool RegionRun::settle_driver() {
   Host& other = hosts_[1 - active_];
   if (!driver()->attached() && other.driver != 0) kill_driver(other);
   if (!run_until([this] { return driver()->attached(); }, kPatienceNs)) {
-    if (!model_.violation() && !trouble_.text) model_.violate("no driver can attach: " + driver()->state());
+    if (!violated()) model_.violate("no driver can attach: " + driver()->state());
     return false;
   }
   driver()->stop_clients();
   if (!run_until([this] { return driver()->finished(); }, kPatienceNs)) {
-    if (!model_.violation() && !trouble_.text) model_.violate("requests do not end: " + driver()->state());
+    if (!violated()) model_.violate("requests do not end: " + driver()->state());
     return false;
   }
   for (Host& host : hosts_) {
@@ -259,17 +260,27 @@ bool RegionRun::settle_driver() {
 bool RegionRun::do_task(DriverProcess::Wish wish, const char* what) {
   driver()->wish(wish);
   if (run_until([this] { return driver()->wish_done(); }, kPatienceNs)) return true;
-  if (!model_.violation() && !trouble_.text) model_.violate(fmt::format("it does not end: {}: {}", what, driver()->state()));
+  if (!violated()) model_.violate(fmt::format("it does not end: {}: {}", what, driver()->state()));
   return false;
+}
+
+// The server's process, while it serves.
+ServerProcess* RegionRun::serving(const Server& server) {
+  if (!world_.running(server.node)) return nullptr;
+  auto* process = static_cast<ServerProcess*>(world_.process(server.node));
+  return process->serving() && !process->failed() ? process : nullptr;
 }
 
 void RegionRun::scrub() {
   for (const auto& server : servers_) {
-    auto& process = static_cast<ServerProcess&>(*world_.process(server->node));
-    if (!run_until([&] { return process.serving(); }, kPatienceNs)) return;
+    if (!run_until([&] { return serving(*server) != nullptr; }, kPatienceNs)) {
+      if (!violated()) model_.violate(fmt::format("server {} does not serve again", server->place.id));
+      return;
+    }
+    ServerProcess& process = *serving(*server);
     process.scrub();
     if (!run_until([&] { return process.scrubbed().has_value(); }, kPatienceNs)) {
-      if (!model_.violation()) model_.violate(fmt::format("the scrub of server {} does not end", server->place.id));
+      if (!violated()) model_.violate(fmt::format("the scrub of server {} does not end", server->place.id));
       return;
     }
     if (process.scrubbed()->empty()) continue;
@@ -288,7 +299,7 @@ void RegionRun::finish() {
   model_.driver_gone();
   kill_driver(hosts_[active_]);
   scrub();
-  if (model_.violation() || trouble_.text) return;
+  if (violated()) return;
   // What was detached in good order is durable to the last byte.
   world_.timeline().note("power off, and on again");
   kill_meta(Crash::kPower);

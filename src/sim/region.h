@@ -79,6 +79,8 @@ class RegionRun {
   bool settle_driver();
   bool do_task(DriverProcess::Wish wish, const char* what);
   void scrub();
+  ServerProcess* serving(const Server& server);
+  bool violated() const { return model_.violation() || trouble_.text; }
   RegionOutcome outcome();
 
   // ---- faults (region_faults.cc)

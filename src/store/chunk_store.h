@@ -90,7 +90,7 @@ class ChunkStore {
   // counted from first_page. kCorrupt (id: the page within the chunk) when a checksum does not match; pages
   // before it may have been filled.
   virtual runtime::Task<Result<PageMap>> read(ChunkKey key, uint32_t first_page, ByteSpan into) = 0;
-  // Writes whole pages. kNoSpace: refused without effect. After kIo the store is closed and lossy (R-EIO).
+  // Writes whole pages. kNoSpace: refused without effect. After kLossy the store is closed (R-EIO), for every call.
   virtual runtime::Task<Result<void>> write(ChunkKey key, Version version, uint32_t first_page, ConstByteSpan data,
                                             const WriteGuard& guard) = 0;
   // Makes pages read as zero; nothing is read from below them any more. Frees what it can (R-TRIM).

@@ -12,7 +12,7 @@ runtime::Task<Error> FailStop::raise(Error cause) {
   ++superblock_.next().loss;
   const Result<void> written = co_await superblock_.write();
   if (!written) LOG_WARN("chunk store: loss could not be noted: {}", written.error().message());
-  cause.code = ErrorCode::kIo;
+  cause.code = ErrorCode::kLossy;
   co_return cause;
 }
 
