@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/buffer.h"
+#include "front/nbd/reply_encoding.h"
 #include "front/nbd/stats.h"
 
 namespace foreshard::front::nbd {
@@ -31,17 +32,15 @@ struct Sample {
 
 class ReplyBatch {
  public:
-  static constexpr size_t kHeaderBytesMax = 128;
-
   explicit ReplyBatch(uint32_t replies_max)
-      : replies_max_(replies_max), headers_(Buffer::allocate(replies_max * kHeaderBytesMax)) {
+      : replies_max_(replies_max), headers_(Buffer::allocate(replies_max * ReplyHeader::kBytesMax)) {
     iovecs_.reserve(2 * replies_max);
     payloads_.reserve(replies_max);
     samples_.reserve(replies_max);
   }
 
   void add(ConstByteSpan header, Buffer payload, const Charge& charge, const Sample& sample) {
-    ASSERT(samples_.size() < replies_max_ && header.size() <= kHeaderBytesMax, samples_.size(), header.size());
+    ASSERT(samples_.size() < replies_max_ && header.size() <= ReplyHeader::kBytesMax, samples_.size(), header.size());
     std::byte* place = headers_.data() + header_bytes_;
     std::memcpy(place, header.data(), header.size());
     header_bytes_ += header.size();

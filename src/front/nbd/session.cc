@@ -10,6 +10,7 @@ namespace {
 using runtime::Task;
 
 constexpr size_t kFlushBytes = 256u << 10;         // a batch this large leaves before more is parsed
+constexpr size_t kQueuedBytesMax = 1u << 20;       // replies waiting: from here on no further request begins
 constexpr size_t kLargePayloadBytes = 32u << 10;   // from here on payloads are read to where they belong
 constexpr size_t kReadBytesAfterLarge = 4u << 10;  // so the next one's header is read with little of its payload
 constexpr uint32_t kRoundsPerTurn = 8;             // reads without a break for other connections
@@ -210,8 +211,6 @@ bool Session::parse_header() {
 
 namespace {
 
-constexpr uint32_t kExtentsMax = 2048;
-
 // The memory that a request needs until its reply has left: whole pages, as buffers have them.
 uint32_t bytes_needed(const Request& request) {
   if (request.refusal != kOk) return 0;
@@ -223,8 +222,9 @@ uint32_t bytes_needed(const Request& request) {
 
 }  // namespace
 
+// Much data waiting for the client means that more would only grow cold beside it.
 bool Session::own_room() const {
-  return in_flight_ < limits_.requests_in_flight_max &&
+  return in_flight_ < limits_.requests_in_flight_max && batches_[0].bytes() + batches_[1].bytes() < kQueuedBytesMax &&
          own_bytes_held_ + shared_bytes_held_ + bytes_needed(request_) <= limits_.bytes_in_flight_max;
 }
 
@@ -386,98 +386,40 @@ Running Session::run_block_status(Request request, Charge charge, uint64_t arriv
 // ---- answers
 
 void Session::answer_done(const Request& request, const Charge& charge, uint64_t arrived_ns) {
-  SimpleReply reply;
-  reply.magic = kSimpleReplyMagic;
-  reply.error = kOk;
-  reply.cookie = request.cookie;
-  answer(object_bytes(reply), Buffer(), charge, Sample{arrived_ns, request.length, operation_of(request), false});
+  const Sample sample{arrived_ns, request.length, operation_of(request), false};
+  answer(ReplyHeader::done(request), Buffer(), charge, sample);
 }
-
-namespace {
-
-ChunkHeader chunk_header(const Request& request, ChunkType type, size_t length) {
-  ChunkHeader header;
-  header.magic = kStructuredReplyMagic;
-  header.flags = kChunkDone;
-  header.type = type;
-  header.cookie = request.cookie;
-  header.length = static_cast<uint32_t>(length);
-  return header;
-}
-
-}  // namespace
 
 void Session::answer_data(const Request& request, const Charge& charge, uint64_t arrived_ns, Buffer data) {
   const Sample sample{arrived_ns, request.length, NbdOperation::kRead, false};
-  if (!agreement_.structured_replies) {
-    SimpleReply reply;
-    reply.magic = kSimpleReplyMagic;
-    reply.error = kOk;
-    reply.cookie = request.cookie;
-    return answer(object_bytes(reply), std::move(data), charge, sample);
-  }
   // Zeros travel as a hole. The look costs next to nothing on data that does not begin with many zeros.
-  if (is_all_zero(data.span())) {
-    HoleChunk chunk;
-    chunk.header = chunk_header(request, kChunkOffsetHole, sizeof(HoleChunk) - sizeof(ChunkHeader));
-    chunk.offset = request.offset;
-    chunk.length = request.length;
-    return answer(object_bytes(chunk), Buffer(), charge, sample);
+  if (agreement_.structured_replies && is_all_zero(data.span())) {
+    return answer(ReplyHeader::hole(request), Buffer(), charge, sample);
   }
-  DataChunk chunk;
-  chunk.header = chunk_header(request, kChunkOffsetData, sizeof(Be64) + data.size());
-  chunk.offset = request.offset;
-  answer(object_bytes(chunk), std::move(data), charge, sample);
+  const ReplyHeader header = ReplyHeader::data(request, agreement_.structured_replies, data.size());
+  answer(header, std::move(data), charge, sample);
 }
 
 void Session::answer_status(const Request& request, const Charge& charge, uint64_t arrived_ns,
                             const std::vector<volume::Extent>& extents) {
-  Buffer body = Buffer::allocate(std::min<size_t>(extents.size(), kExtentsMax) * sizeof(StatusExtent));
-  size_t count = 0;
-  uint64_t left = request.length;
-  for (const volume::Extent& extent : extents) {
-    if (left == 0 || count == kExtentsMax || extent.bytes == 0) break;
-    const uint64_t length = std::min(extent.bytes, left);
-    left -= length;
-    StatusExtent described;
-    described.length = static_cast<uint32_t>(length);
-    described.flags = (extent.hole ? kStateHole : 0) | (extent.zero ? kStateZero : 0);
-    std::memcpy(body.data() + count++ * sizeof(StatusExtent), &described, sizeof(StatusExtent));
-  }
-  if (count == 0) return answer_error(request, charge, arrived_ns, kEIo, "the device describes nothing");
-  Buffer payload = Buffer::copy_of(body.subspan(0, count * sizeof(StatusExtent)));
-  StatusChunk chunk;
-  chunk.header = chunk_header(request, kChunkBlockStatus, sizeof(Be32) + payload.size());
-  chunk.context_id = kAllocationContextId;
+  Buffer payload = encode_extents(request, extents);
+  if (payload.empty()) return answer_error(request, charge, arrived_ns, kEIo, "the device describes nothing");
+  const ReplyHeader header = ReplyHeader::status(request, payload.size());
   const Sample sample{arrived_ns, request.length, NbdOperation::kBlockStatus, false};
-  answer(object_bytes(chunk), std::move(payload), charge, sample);
+  answer(header, std::move(payload), charge, sample);
 }
 
 void Session::answer_error(const Request& request, const Charge& charge, uint64_t arrived_ns, WireError error,
                            std::string_view reason) {
   const NbdOperation operation = request.refusal != kOk ? NbdOperation::kRefused : operation_of(request);
   const Sample sample{arrived_ns, 0, operation, true};
-  if (!agreement_.structured_replies) {
-    SimpleReply reply;
-    reply.magic = kSimpleReplyMagic;
-    reply.error = error;
-    reply.cookie = request.cookie;
-    return answer(object_bytes(reply), Buffer(), charge, sample);
-  }
-  reason = reason.substr(0, ReplyBatch::kHeaderBytesMax - sizeof(ErrorChunk));
-  ErrorChunk chunk;
-  chunk.header = chunk_header(request, kChunkError, sizeof(Be32) + sizeof(Be16) + reason.size());
-  chunk.error = error;
-  chunk.message_bytes = static_cast<uint16_t>(reason.size());
-  std::byte bytes[ReplyBatch::kHeaderBytesMax];
-  std::memcpy(bytes, &chunk, sizeof(chunk));
-  std::memcpy(bytes + sizeof(chunk), reason.data(), reason.size());
-  answer(ConstByteSpan(bytes, sizeof(chunk) + reason.size()), Buffer(), charge, sample);
+  const ReplyHeader header = ReplyHeader::error(request, agreement_.structured_replies, error, reason);
+  answer(header, Buffer(), charge, sample);
 }
 
-void Session::answer(ConstByteSpan header, Buffer payload, const Charge& charge, const Sample& sample) {
+void Session::answer(const ReplyHeader& header, Buffer payload, const Charge& charge, const Sample& sample) {
   ReplyBatch& batch = batches_[filling_];
-  batch.add(header, std::move(payload), charge, sample);
+  batch.add(header.span(), std::move(payload), charge, sample);
   if (!parsing_) flush_soon();
   if (draining_) settle();
 }

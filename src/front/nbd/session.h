@@ -17,6 +17,7 @@
 #include "front/nbd/byte_pool.h"
 #include "front/nbd/negotiation.h"
 #include "front/nbd/reply_batch.h"
+#include "front/nbd/reply_encoding.h"
 #include "front/nbd/request.h"
 #include "front/nbd/running.h"
 #include "runtime/io.h"
@@ -117,7 +118,7 @@ class Session {
                      const std::vector<volume::Extent>& extents);
   void answer_error(const Request& request, const Charge& charge, uint64_t arrived_ns, WireError error,
                     std::string_view reason);
-  void answer(ConstByteSpan header, Buffer payload, const Charge& charge, const Sample& sample);
+  void answer(const ReplyHeader& header, Buffer payload, const Charge& charge, const Sample& sample);
 
   // The writer: one coroutine that sleeps between batches.
   Running write_replies();
