@@ -40,6 +40,7 @@ for _ in range(ROUNDS):
     for volume in sizes:
         seconds[volume].append(attach_seconds(lab, region, volume))
 small, large = (statistics.median(seconds[volume]) * 1000 for volume in sizes)
-print(f"attach, median of {ROUNDS}: 1 GiB {small:.1f} ms, 16 TiB {large:.1f} ms, ratio {large / small:.2f} (wanted <= 1.5)")
+print(f"attach, median of {ROUNDS}: 1 GiB {small:.1f} ms, 16 TiB {large:.1f} ms, "
+      f"ratio {large / small:.2f} (wanted <= 1.5)")
 region.stop()
 sys.exit(0 if large <= 1.5 * small else 1)
