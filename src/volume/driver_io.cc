@@ -144,8 +144,8 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
   seen.pages = static_cast<uint32_t>(into.size() / kPageBytes);
   const bool all_cached = copy_from_cache(first, into, seen);
   observe(seen);
-  if (all_cached && granted(first, seen.pages)) co_return Result<void>();
   start_prefetches();
+  if (all_cached && granted(first, seen.pages)) co_return Result<void>();
   // After the contents were obtained the grants must still run (R-GRANT); else they are fetched again.
   bool whole = all_cached;
   do {

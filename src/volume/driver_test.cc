@@ -291,5 +291,25 @@ Task<void> bad_input(Client& c) {
 
 TEST(Driver, RefusesBadInputByName) { run_story(bad_input); }
 
+// A reader that goes through the volume in order and thinks a little between its reads finds nearly every page in
+// the cache: the hits on prefetched pages must themselves start the next fetches.
+Task<void> read_in_order(Client& c) {
+  co_await created(c, "v", 8 * kMiB);
+  std::unique_ptr<Driver> driver = co_await attached(c, c.options("v"));
+  std::vector<std::byte> data(16 << 10);
+  for (uint64_t offset = 0; offset < 8 * kMiB; offset += data.size()) {
+    const Result<void> result = co_await driver->read(offset, data);
+    EXPECT_TRUE(result);
+    co_await c.runtime.executor().sleep_for(2'000'000);
+  }
+  const policy::PrefetchStatistics prefetch = driver->status().prefetch;
+  EXPECT_LE(prefetch.missed_pages * 50, prefetch.read_pages);
+  EXPECT_GE(prefetch.precision(), 0.95);
+  const Result<void> detached = co_await driver->detach();
+  EXPECT_TRUE(detached);
+}
+
+TEST(Driver, StaysAheadOfAReaderInOrder) { run_story(read_in_order); }
+
 }  // namespace
 }  // namespace foreshard::volume

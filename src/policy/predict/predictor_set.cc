@@ -1,13 +1,23 @@
 #include "policy/predict/predictor_set.h"
 
+#include <algorithm>
+
 #include "base/assert.h"
 #include "policy/predict/stride.h"
 #include "policy/prefetch/ledger.h"
 
 namespace foreshard::policy {
+namespace {
 
-PredictorSet::PredictorSet() {
-  auto sequential = std::make_unique<SequentialPredictor>();
+// The window of one stream takes at most this part of the cache.
+constexpr uint64_t kCacheShare = 16;
+
+}  // namespace
+
+PredictorSet::PredictorSet(uint64_t cache_pages) {
+  const uint64_t window_pages_max = std::max<uint64_t>(cache_pages / kCacheShare, 1);
+  auto sequential = std::make_unique<SequentialPredictor>(
+      static_cast<uint32_t>(std::min<uint64_t>(window_pages_max, SequentialPredictor::kWindowPagesEver)));
   sequential_ = sequential.get();
   experts_.push_back(std::move(sequential));
   experts_.push_back(std::make_unique<StridePredictor>());

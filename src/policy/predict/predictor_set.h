@@ -15,8 +15,8 @@ class PredictorSet {
  public:
   static constexpr size_t kCandidatesMax = 64;  // of one observation
 
-  // Sequential streams and strides.
-  PredictorSet();
+  // Sequential streams and strides, for a cache of so many pages.
+  explicit PredictorSet(uint64_t cache_pages);
   // Adds an expert behind the others; at most kExpertsMax - 1 in all, one index being the client's hints.
   void add(std::unique_ptr<Predictor> expert);
 

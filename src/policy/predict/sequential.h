@@ -21,6 +21,9 @@ class SequentialPredictor : public Predictor {
   static constexpr uint32_t kWindowPagesProvenMax = 256;  // of one that has kept going: 1 MiB
   static constexpr uint32_t kWindowPagesEver = 1024;      // however large its requests
 
+  // No window is larger than window_pages_max, whatever the requests: a window and its predecessor must fit the
+  // place that the cache has for them.
+  explicit SequentialPredictor(uint32_t window_pages_max = kWindowPagesEver) : window_pages_max_(window_pages_max) {}
   std::string_view name() const override { return "sequential"; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
   uint64_t memory_bytes_max() const override { return sizeof(*this); }
@@ -46,6 +49,7 @@ class SequentialPredictor : public Predictor {
   void start(const Observation& observation, std::vector<Candidate>& candidates);
   void advance(Stream& stream, const Observation& observation, std::vector<Candidate>& candidates);
 
+  const uint32_t window_pages_max_;
   std::array<Stream, kStreams> streams_{};
   std::array<uint64_t, kAwaited> awaited_ = filled();
   uint64_t clock_ = 0;  // requests observed

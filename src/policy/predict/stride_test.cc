@@ -78,7 +78,7 @@ TEST(Stride, RandomRequestsSeldomLookLikeOne) {
 }
 
 TEST(PredictorSet, GathersTheExpertsTheSurestFirst) {
-  PredictorSet set;
+  PredictorSet set(65536);
   ASSERT_EQ(set.size(), 2u);
   EXPECT_EQ(set.name(0), "sequential");
   EXPECT_EQ(set.name(1), "stride");

@@ -53,6 +53,7 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
     : options_(options),
       mode_(options.cache_pages == 0 ? PrefetchMode::kOff : options.mode),
       cached_(std::move(cached)),
+      experts_(options.cache_pages),
       ledger_(std::clamp(options.cache_pages, kRecordsMin, kRecordsMax)),
       gates_(options.precision_min),
       budget_(options.waste_share_max),
