@@ -67,4 +67,6 @@ build() {
 }
 
 # Names of a build folder's targets that match a pattern.
-targets() { ninja -C "$1" -t targets all 2>/dev/null | sed -n "s/^\([a-z_0-9]*$2\): .*/\1/p" | sort -u; }
+targets() {
+  ninja -C "$1" -t targets all 2>/dev/null | sed -n "s/^\([a-z_0-9]*$2\): .*/\1/p" | grep -v "^cmake_" | sort -u
+}

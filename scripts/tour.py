@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """What ./run shows, once foreshard is built: a region, an imported disk image, real clients, every byte verified.
 Every figure comes from a counter of the region or from a client's own output of this run."""
 

@@ -12,6 +12,7 @@
 #include "runtime/mailbox.h"
 #include "runtime/manual_executor.h"
 #include "runtime/real_runtime.h"
+#include "runtime/sync.h"
 
 namespace foreshard::runtime {
 namespace {
@@ -72,18 +73,31 @@ Task<void> wait_for(WorkerThread& worker, std::shared_future<void> until, int& r
   co_await worker.run_blocking(std::move(work));
 }
 
+struct SetAtEnd {
+  std::promise<void>& promise;
+  ~SetAtEnd() { promise.set_value(); }
+};
+
+Task<void> set_when_destroyed(Executor& executor, std::promise<void>& go) {
+  SetAtEnd set{go};
+  WaitQueue never(executor);
+  co_await never.wait();
+}
+
 TEST(WorkerThreadTest, CallersMayBeDestroyedQueuedOrRunning) {
   ManualExecutor executor;
   WorkerThread worker(executor, "test");
   std::promise<void> go;
   const std::shared_future<void> until = go.get_future().share();
   int ran = 0;
-  for (int i = 0; i < 3; ++i) executor.spawn(wait_for(worker, until, ran));
+  executor.spawn(wait_for(worker, until, ran));
+  executor.spawn(set_when_destroyed(executor, go));
+  for (int i = 0; i < 2; ++i) executor.spawn(wait_for(worker, until, ran));
   executor.run();
-  std::thread later([&go] { go.set_value(); });
-  executor.destroy_tasks();  // The newest first: only the oldest can be running, and is waited for.
+  // The newest first: the two that are queued go, then what they all wait for comes about, then the oldest, which may
+  // be running, is waited for.
+  executor.destroy_tasks();
   EXPECT_LE(ran, 1);
-  later.join();
 }
 
 // ---- Mailbox

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Runs every acceptance suite that takes a URI against a volume of 4 MiB volumelets spread over six servers, and at the
 end sees that region and driver are the same processes still. Usage: test_accept.py [SUITE...] [--seconds N]"""
 

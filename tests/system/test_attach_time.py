@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Proves that the time to attach does not depend on a volume's size: the median of ten attaches of a thin volume of
 16 TiB takes at most 1.5 times that of one of 1 GiB. Attaches alternate, so that both see the same machine."""
 

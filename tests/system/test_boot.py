@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Proves that a VM can live on a foreshard volume: an image with a root file system is imported, a Debian cloud kernel
 boots from it in QEMU over NBD, verifies the tree, writes and powers off; after a clean detach and a new attach it boots
 once more; then the file system is clean and everything written is there."""

@@ -1,11 +1,12 @@
-#!/usr/bin/env python3
-"""Proves what survives kill -9, with a client that checks every sector it reads against what was answered before:
+#!/usr/bin/python3
+"""Proves what survives kill -9, with clients that check everything they read against what was answered before:
 
-region  the region dies and comes back while `attach` lives on: clients see a pause, no error, and no acknowledged
+region  the region dies and comes back while the drivers live on: clients see a pause, no error, and no acknowledged
         write is lost, flushed or not
-attach  the driver dies, another takes over: no acknowledged write is lost, the servers have them all
+attach  the drivers die, others take over: no acknowledged write is lost, the servers have them all
 both    the whole of it dies: no flushed write is lost, and no sector mixes two contents
 
+Two volumes are driven at once: one by stamps.py, one by the acceptance suite's nbdtorture where that is present.
 Usage: test_crash.py [--kind region|attach|both]... [--kills N] [--seed N]"""
 
 import argparse
@@ -13,7 +14,10 @@ import random
 import time
 
 import accept
-from lab import Attachment, Lab, Region
+from lab import Attachment, Lab, MIB, Region
+from stamps import Stamps
+
+SIZE = 512 * MIB
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--kind", action="append", choices=["region", "attach", "both"])
@@ -26,75 +30,134 @@ chance = random.Random(arguments.seed)
 lab = Lab()
 torture = accept.torture(lab)
 if torture is None:
-    lab.skipped += 1
-    print("skip crash tests: FORESHARD_ACCEPT names no folder with nbdtorture", flush=True)
-    lab.finish()
+    print("     without nbdtorture: FORESHARD_ACCEPT names no folder with it", flush=True)
 region = Region(lab)
 
 
-def run(journal, attachment, seconds, *options):
-    return lab.start(torture, "run", seconds, "--journal", journal, "--boundary", 4194304, "--window", 128 << 20,
-                     "--no-probes", *options, attachment.uri)
+class StampsClient:
+    """A volume under stamps.py."""
+
+    def __init__(self, kind):
+        self.name = f"{kind}-stamps"
+        region.create(self.name, size=SIZE)
+        self.attachment = Attachment(region, self.name)
+        self.stamps = Stamps(self.attachment.uri, SIZE, arguments.seed)
+
+    def start(self, live_seconds=None):
+        self.stamps.start()
+
+    def survived(self):
+        """Ends the run that no crash should have touched."""
+        ended = self.stamps.stop()
+        self.stamps.verify(strict=True)
+        return ended and not self.stamps.errors and not self.stamps.violations, self.story()
+
+    def right_until_death(self):
+        return self.stamps.join(60) and not self.stamps.violations, self.story()
+
+    def judge(self, strict):
+        self.stamps.verify(strict)
+        return not self.stamps.violations, self.story()
+
+    def story(self):
+        return f"{self.stamps.operations} operations; {self.stamps.errors[:3]}; {self.stamps.violations[:5]}"
 
 
-def verdict(what, process, wanted):
-    """Waits for a run of the torture client; `wanted` are the exit statuses of one without a violation."""
-    code = process.wait(300)
-    text = process.log.read_text(errors="replace")
-    return lab.check(what, code in wanted, f"exit status {code}: {text}")
+class TortureClient:
+    """A volume under nbdtorture, whose journal goes on over crashes."""
+
+    def __init__(self, kind):
+        self.name = f"{kind}-torture"
+        region.create(self.name, size=SIZE)
+        self.attachment = Attachment(region, self.name)
+        self.journal = lab.dir / f"{kind}.journal"
+        self.process = None
+
+    def start(self, live_seconds=None):
+        options = ["--strict-acked", "--reconnect", "live"] if live_seconds else []
+        if self.journal.exists():
+            options.append("--resume")
+        self.process = lab.start(torture, "run", live_seconds or 900, "--journal", self.journal, "--boundary", 4194304,
+                                 "--window", 128 * MIB, "--no-probes", *options, self.attachment.uri)
+
+    def ended_with(self, wanted):
+        code = self.process.wait(300)
+        text = self.process.log.read_text(errors="replace")
+        return code == wanted, f"exit status {code}: {text}"
+
+    def survived(self):
+        good, story = self.ended_with(0)
+        return good and "reconnects 0" in story, story
+
+    def right_until_death(self):
+        return self.ended_with(3)  # the server went away, and all was right before
+
+    def judge(self, strict):
+        self.process = lab.start(torture, "verify", self.journal, "--compact", *(["--strict-acked"] if strict else []),
+                                 self.attachment.uri)
+        return self.ended_with(0)
+
+
+def make_clients(kind):
+    return [StampsClient(kind)] + ([TortureClient(kind)] if torture else [])
+
+
+def check(what, client, outcome):
+    return lab.check(f"{client.name}: {what}", *outcome)
+
+
+def detach_all(clients):
+    for client in clients:
+        lab.check(f"{client.name}: clean detach after", client.attachment.stop(), client.attachment.log())
 
 
 def region_dies():
-    """All kills within one run of the client, which never sees its connection end."""
-    region.create("region-dies")
-    attachment = Attachment(region, "region-dies")
-    # Each kill: up to 3 s of work, up to 1 s down, some seconds until the region serves again.
-    seconds = arguments.kills * 6 + 4
-    client = run(lab.dir / "region.journal", attachment, seconds, "--strict-acked", "--reconnect", "live")
+    """All kills within one run of the clients, which never see their connections end."""
+    clients = make_clients("region")
+    for client in clients:
+        client.start(live_seconds=arguments.kills * 6 + 4)
     for number in range(arguments.kills):
         time.sleep(chance.uniform(0.5, 3))
         region.kill()
         time.sleep(chance.uniform(0, 1))
         region.start()
-        lab.check(f"region killed {number + 1}: the driver lives", attachment.process.poll() is None, attachment.log())
-    verdict("region killed: a pause, no error, nothing lost", client, [0])
-    reconnects = client.log.read_text(errors="replace")
-    lab.check("region killed: no connection ended", "reconnects 0" in reconnects, reconnects)
-    lab.check("region killed: clean detach after", attachment.stop(), attachment.log())
+        for client in clients:
+            lab.check(f"{client.name}: the driver lives, kill {number + 1}", client.attachment.process.poll() is None,
+                      client.attachment.log())
+    time.sleep(1)
+    for client in clients:
+        check("a pause, no error, nothing lost", client, client.survived())
+    detach_all(clients)
 
 
-def driver_dies(kind, volume):
-    """One run of the client for each kill; then another attachment, and every sector is judged."""
-    region.create(volume)
-    journal = lab.dir / f"{kind}.journal"
-    strict = ["--strict-acked"] if kind == "attach" else []
-    attachment = Attachment(region, volume)
+def drivers_die(kind):
+    """One run of the clients for each kill; then other drivers, and everything is judged."""
+    clients = make_clients(kind)
     for number in range(arguments.kills):
-        client = run(journal, attachment, 600, *(["--resume"] if number else []))
+        for client in clients:
+            client.start()
         time.sleep(chance.uniform(1, 4))
+        victims = [client.attachment for client in clients] + ([region] if kind == "both" else [])
+        chance.shuffle(victims)
+        for victim in victims:
+            victim.kill()
         if kind == "both":
-            first, second = chance.sample([attachment, region], 2)
-            first.kill()
-            second.kill()
             region.start()
-        else:
-            attachment.kill()
-        if not verdict(f"{kind} killed {number + 1}: right until then", client, [3]):
-            return
-        begin = time.monotonic()
-        attachment.start()
-        lab.check(f"{kind} killed {number + 1}: taken over in time", time.monotonic() - begin < 15,
-                  f"{time.monotonic() - begin:.1f} s")
-        judge = lab.start(torture, "verify", journal, "--compact", *strict, attachment.uri)
-        if not verdict(f"{kind} killed {number + 1}: nothing promised is lost", judge, [0]):
-            return
-    lab.check(f"{kind} killed: clean detach after", attachment.stop(), attachment.log())
+        for client in clients:
+            check(f"right until kill {number + 1}", client, client.right_until_death())
+            begin = time.monotonic()
+            client.attachment.start()
+            lab.check(f"{client.name}: taken over in time", time.monotonic() - begin < 15,
+                      f"{time.monotonic() - begin:.1f} s")
+            if not check(f"nothing promised is lost by kill {number + 1}", client, client.judge(kind == "attach")):
+                return
+    detach_all(clients)
 
 
 for kind in arguments.kind or ["region", "attach", "both"]:
     if kind == "region":
         region_dies()
     else:
-        driver_dies(kind, f"{kind}-dies")
+        drivers_die(kind)
 lab.check("clean stop of the region", region.stop(), region.log())
 lab.finish()

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Proves with fio's NBD engine that what it writes verifies: sequential, random, mixed sizes, with flushes, with the
 cache too small and off, and through two attachments one after the other."""
 

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Proves that nbdcopy moves a volume both ways over several connections at once without changing a byte, that holes
 are reported and honest, and that nbdinfo finds every feature that is promised."""
 

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Proves that mistakes a newcomer makes are refused with a message that says what to do, and change nothing: wrong
 units and names, unknown volumes, a second attach, another topology, growing and removing at the wrong moment, sockets
 left over, a folder in use. Exit statuses tell failures from successes, and standard output stays clean for JSON."""

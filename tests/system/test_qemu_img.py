@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Proves that disk images come in and out unchanged: raw and qcow2, by `qemu-img convert` over NBD and by
 `foreshard volume import` and `export`; each is compared with the original byte by byte."""
 

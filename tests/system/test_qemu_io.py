@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Proves with qemu-io that patterns come back as written, across the bounds of volumelets (4 MiB) and of pages, with
 zeroes, discards and FUA in between, and after a clean restart of everything."""
 

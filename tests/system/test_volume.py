@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Proves that what the commands report of a volume is what happened to it: the layout spreads volumelets over all
 servers, heat counts the accesses where they fell, discard gives space back, a recorded trace lists the requests made,
 and a driver inside the region (`up --attach`) serves like one outside."""
