@@ -7,7 +7,7 @@ namespace {
 
 constexpr uint32_t kPriorSamples = 32;    // what the first belief weighs
 constexpr uint32_t kMemorySamples = 512;  // outcomes come in bursts of a window's pages: remember some dozens of them
-constexpr double kReopenMargin = 0.1;
+constexpr double kReopenMargin = 0.03;
 constexpr float kBelievedFrom = 0.4f;
 constexpr double kTokensFirst = 256;
 constexpr double kTokensMax = 8192;

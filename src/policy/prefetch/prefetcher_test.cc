@@ -243,7 +243,7 @@ TEST(PrecisionGates, CloseBelowTheLeastPrecisionAndReopenAMarginAbove) {
   for (int i = 0; i < 1000; ++i) gates.learn({.expert = 0, .bucket = 7, .used = false, .shadow = false});
   EXPECT_FALSE(gates.open(0, 7));
   EXPECT_TRUE(gates.open(1, 7));
-  for (int i = 0; i < 1000; ++i) gates.learn({.expert = 0, .bucket = 7, .used = i % 10 < 3, .shadow = true});
+  for (int i = 0; i < 1000; ++i) gates.learn({.expert = 0, .bucket = 7, .used = i % 20 < 5, .shadow = true});
   EXPECT_FALSE(gates.open(0, 7));
   for (int i = 0; i < 2000; ++i) gates.learn({.expert = 0, .bucket = 7, .used = i % 10 < 4, .shadow = true});
   EXPECT_TRUE(gates.open(0, 7));
