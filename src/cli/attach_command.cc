@@ -1,0 +1,142 @@
+// `foreshard attach`: runs the driver of a volume in the foreground and serves it over NBD.
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "app/attachment.h"
+#include "app/region_folder.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "cli/attach_options.h"
+#include "cli/interrupt.h"
+#include "cli/region_session.h"
+#include "meta/remote_meta.h"
+#include "runtime/real_runtime.h"
+
+namespace foreshard::cli {
+
+using runtime::Task;
+
+void add_attach_options(CLI::App& command, AttachOptions& options) {
+  command.add_option("--nbd", options.nbd, "Where NBD clients connect: unix:PATH (private to you) or tcp:HOST:PORT (open to the network)")
+      ->type_name("ADDRESS");
+  add_size_option(command, "--cache", options.cache_bytes, "Memory for the read cache (default 256M)");
+  command.add_option("--prefetch", options.prefetch, "Fetch ahead what will be read next; shadow only counts")
+      ->check(CLI::IsMember({"off", "shadow", "on"}))
+      ->capture_default_str();
+  command.add_option("--zone", options.zone, "The zone this driver is in (default: the volume's, else the region's first)")
+      ->type_name("ZONE");
+  add_duration_option(command, "--io-timeout", options.io_timeout_ns,
+                      "Fail requests that wait this long for a server that is gone (default: wait for ever)");
+  command.add_flag("--force", options.force, "Take the volume over from a driver that seems alive");
+}
+
+namespace {
+
+// Control sockets lie beside the region's, else beside the NBD socket.
+std::string control_folder(const std::string& region_address, const std::vector<std::string>& nbd) {
+  if (const std::string folder = app::folder_of_address(region_address); !folder.empty()) return folder;
+  for (const std::string& address : nbd) {
+    const std::string folder = app::folder_of_address(address);
+    const Result<std::string> absolute = app::absolute_folder(folder.empty() ? "." : folder);
+    if (address.starts_with("unix:") && absolute) return *absolute;
+  }
+  return "/tmp";
+}
+
+Result<void> ending_of(app::Attachment& attachment, const std::string& volume) {
+  if (!attachment.driver().ended().is_set()) return {};
+  Error error = attachment.driver().end_reason();
+  const std::string reason = error.detail.empty() ? fmt::format("{} ({})", error.context, error_code_name(error.code)) : error.detail;
+  error.context = "attach";
+  error.detail = fmt::format("the driver of {} ended: {}", volume, reason);
+  return fail(std::move(error));
+}
+
+Task<Result<void>> attach_and_serve(const Invocation& invocation, app::AttachmentOptions options, std::string address,
+                                    runtime::RealRuntime& runtime) {
+  Interrupt interrupt(runtime);
+  const std::string name = options.driver.volume;
+  CO_TRY_VOID(co_await check_region_answers(runtime, address));
+  const std::unique_ptr<meta::RemoteMeta> meta = meta::RemoteMeta::create(runtime, address);
+  Result<std::unique_ptr<app::Attachment>> attachment = co_await app::Attachment::start(runtime, *meta, std::move(options));
+  Result<void> result;
+  if (attachment) {
+    app::Attachment& attached = **attachment;
+    interrupt.on_request([&attached] { attached.over().set(); });
+    tell_ready(invocation, attached, name);
+    result = co_await serve_until_over(attached, name);
+    attachment->reset();
+  } else {
+    result = fail(attachment.error());
+  }
+  co_await meta->close();
+  co_return result;
+}
+
+}  // namespace
+
+Result<app::AttachmentOptions> attachment_options(const AttachOptions& options, const std::string& volume,
+                                                  const std::string& region_address) {
+  app::AttachmentOptions to;
+  to.driver.volume = volume;
+  to.driver.zone = options.zone;
+  to.driver.cache_bytes = options.cache_bytes;
+  TRY(to.driver.prefetch, app::parse_prefetch_mode(options.prefetch));
+  to.driver.io_timeout_ns = options.io_timeout_ns;
+  to.driver.force = options.force;
+  to.nbd = options.nbd;
+  to.control_folder = control_folder(region_address, options.nbd);
+  return to;
+}
+
+void tell_ready(const Invocation& invocation, const app::Attachment& attachment, const std::string& volume) {
+  // One line also as JSON: who waits for it reads lines.
+  std::string text;
+  if (invocation.json()) {
+    text = Json{{"ready", true}, {"volume", volume}, {"exports", attachment.uris()}}.dump() + "\n";
+  } else {
+    for (const std::string& uri : attachment.uris()) text += "ready " + uri + "\n";
+  }
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+Task<Result<void>> serve_until_over(app::Attachment& attachment, std::string volume) {
+  co_await attachment.over().wait();
+  const Result<void> ending = ending_of(attachment, volume);
+  LOG_INFO("detaching {}", volume);
+  const Result<void> detached = co_await attachment.detach();
+  if (!ending) co_return ending;
+  co_return detached;
+}
+
+void add_attach_command(CLI::App& app, Invocation& invocation) {
+  struct Options : AttachOptions {
+    std::string name;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* attach = app.add_subcommand("attach", "Serve a volume to a VM on this host, until detached");
+  add_volume_name(*attach, options->name);
+  add_attach_options(*attach, *options);
+  attach->get_option("--nbd")->required();
+  attach->footer(
+      "Runs in the foreground and prints 'ready URI' when clients can connect; the export's name is the volume's.\n"
+      "It lives on while the region is away: clients wait and then go on. SIGTERM, or foreshard detach, flushes and\n"
+      "lets the volume go. A volume whose driver has died is taken over; of a live one the host and pid are named.\n\n"
+      "Examples:\n"
+      "  foreshard attach disk1 --nbd unix:/run/disk1.sock --cache 1G --prefetch on\n"
+      "  foreshard attach disk1 --nbd tcp:127.0.0.1:10809 --zone b\n"
+      "  qemu-system-x86_64 ... -drive file=nbd+unix:///disk1?socket=/run/disk1.sock,format=raw,if=virtio\n");
+  attach->callback([&invocation, options] {
+    invocation.run = [&invocation, options]() -> Result<void> {
+      Interrupt::prepare();
+      TRY(std::string address, app::region_address(invocation.region));
+      TRY(app::AttachmentOptions attachment, attachment_options(*options, options->name, address));
+      TRY(std::unique_ptr<runtime::RealRuntime> runtime, runtime::RealRuntime::create());
+      return runtime->run(attach_and_serve(invocation, std::move(attachment), address, *runtime));
+    };
+  });
+}
+
+}  // namespace foreshard::cli
