@@ -220,6 +220,7 @@ runtime::Task<Result<void>> StreamChannel::read_message() {
   if (!opened) co_return fail(std::move(opened.error()));
   const MessageHeader header = *opened;
   receive_.consume(kHeaderBytes);
+  receive_.note_data_bytes(header.data_bytes);
   if (static_cast<MessageKind>(header.kind) != MessageKind::kReply)
     co_return fail(ErrorCode::kCorrupt, "message kind", header.kind);
 

@@ -9,6 +9,7 @@ namespace foreshard::rpc {
 namespace {
 
 constexpr size_t kCapacityBytes = 256u << 10;
+constexpr size_t kLittleBytes = 1024;
 
 }  // namespace
 
@@ -28,7 +29,8 @@ runtime::Task<Result<void>> ReceiveBuffer::read_more() {
     end_ -= begin_;
     begin_ = 0;
   }
-  Result<size_t> count = co_await connection_.read(buffer_.subspan(end_, kCapacityBytes - end_));
+  const size_t room = read_little_ ? kLittleBytes : kCapacityBytes - end_;
+  Result<size_t> count = co_await connection_.read(buffer_.subspan(end_, room));
   if (!count) co_return fail(std::move(count.error()));
   if (*count == 0) {
     if (available() == 0) co_return fail(ErrorCode::kClosed, "peer closed the connection");

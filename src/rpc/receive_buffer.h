@@ -29,6 +29,10 @@ class ReceiveBuffer {
   // Throws away `count` bytes, reading as many as it takes.
   runtime::Task<Result<void>> skip(size_t count);
 
+  // Told of each message's data part: after a long one only little is read ahead of the next header, so that the
+  // next long part too goes straight to its place instead of through the buffer.
+  void note_data_bytes(size_t count) { read_little_ = count >= kDirectBytesMin; }
+
   // What is shorter than this is copied out of the buffer, longer parts are read in place.
   static constexpr size_t kDirectBytesMin = 16u << 10;
   static constexpr size_t kReserveBytes = 32u << 10;
@@ -39,6 +43,7 @@ class ReceiveBuffer {
   Buffer buffer_;
   size_t begin_ = 0;
   size_t end_ = 0;
+  bool read_little_ = false;
 };
 
 }  // namespace foreshard::rpc

@@ -63,8 +63,8 @@ void SendQueue::stage_message(OutgoingMessage& message) {
   if (message.deadline_ns == UINT64_MAX) {
     message.header.remaining_ns = UINT64_MAX;
   } else {
-    const uint64_t now_ns = executor_.now_ns();
-    message.header.remaining_ns = message.deadline_ns > now_ns ? message.deadline_ns - now_ns : 0;
+    if (batch_now_ns_ == 0) batch_now_ns_ = executor_.now_ns();
+    message.header.remaining_ns = message.deadline_ns > batch_now_ns_ ? message.deadline_ns - batch_now_ns_ : 0;
   }
   seal_header(message.header);
   stage(&message.header, kHeaderBytes);
@@ -80,6 +80,7 @@ void SendQueue::gather() {
   iovecs_.clear();
   staged_bytes_ = 0;
   batch_bytes_ = 0;
+  batch_now_ns_ = 0;
   const auto has_room = [this] {
     return batch_bytes_ < kBatchBytesMax && iovecs_.size() + 3 <= kBatchIovecsMax &&
            staged_bytes_ + kHeaderBytes + kStagedControlBytesMax <= kStagingBytes;

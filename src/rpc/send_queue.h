@@ -118,6 +118,7 @@ class SendQueue {
   size_t staged_bytes_ = 0;
   std::vector<iovec> iovecs_;
   size_t batch_bytes_ = 0;
+  uint64_t batch_now_ns_ = 0;  // read once per batch, if anything has a deadline
   bool closed_ = false;
 };
 

@@ -184,6 +184,7 @@ runtime::Task<Result<void>> read_message(const std::shared_ptr<ServiceConnection
   }
   CO_TRY(const MessageHeader header, open_header(receive.peek(kHeaderBytes)));
   receive.consume(kHeaderBytes);
+  receive.note_data_bytes(header.data_bytes);
   if (static_cast<MessageKind>(header.kind) == MessageKind::kCancel) {
     cancel_call(*connection, header.call_id);
     co_return Result<void>();
