@@ -216,7 +216,7 @@ runtime::Task<Result<void>> StreamChannel::read_message() {
     Result<void> filled = co_await receive_.fill(kHeaderBytes);
     if (!filled) co_return filled;
   }
-  Result<MessageHeader> opened = open_header(receive_.peek(kHeaderBytes));
+  Result<MessageHeader> opened = open_header(receive_.peek(kHeaderBytes), connection_->in_process());
   if (!opened) co_return fail(std::move(opened.error()));
   const MessageHeader header = *opened;
   receive_.consume(kHeaderBytes);
@@ -257,7 +257,7 @@ runtime::Task<Result<void>> StreamChannel::read_message() {
       data = Buffer::allocate(header.data_bytes);
       Result<void> taken = co_await receive_.take(data.span());
       if (!taken) co_return taken;
-      if (crc32c(data.span()) != header.data_crc) co_return fail(ErrorCode::kCorrupt, "data checksum");
+      if (!data_matches(header, data.span())) co_return fail(ErrorCode::kCorrupt, "data checksum");
     }
   }
   deliver(header, std::move(control), std::move(data));
@@ -290,7 +290,7 @@ runtime::Task<Result<void>> StreamChannel::read_data_into_call(const MessageHead
     done += *count;
   }
   PendingCall* pending = find(header.call_id);
-  if (pending != nullptr && crc32c(pending->data_into.first(header.data_bytes)) != header.data_crc)
+  if (pending != nullptr && !data_matches(header, pending->data_into.first(header.data_bytes)))
     co_return fail(ErrorCode::kCorrupt, "data checksum");
   co_return Result<void>();
 }

@@ -1,5 +1,6 @@
 #include "rpc/message.h"
 
+#include <algorithm>
 #include <bit>
 
 #include <fmt/format.h>
@@ -15,7 +16,11 @@ void seal_header(MessageHeader& header) {
   header.header_crc = crc32c(object_bytes(header).first(offsetof(MessageHeader, header_crc)));
 }
 
-Result<MessageHeader> open_header(ConstByteSpan bytes) {
+bool data_matches(const MessageHeader& header, ConstByteSpan data) {
+  return (header.flags & kFlagDataUnchecked) != 0 || crc32c(data) == header.data_crc;
+}
+
+Result<MessageHeader> open_header(ConstByteSpan bytes, bool in_process) {
   const MessageHeader header = load_object<MessageHeader>(bytes);
   if (header.magic != kMessageMagic) return fail(ErrorCode::kCorrupt, "message magic", header.magic);
   if (header.version != kProtocolVersion) {
@@ -27,6 +32,8 @@ Result<MessageHeader> open_header(ConstByteSpan bytes) {
   const auto kind = static_cast<MessageKind>(header.kind);
   if (kind != MessageKind::kRequest && kind != MessageKind::kReply && kind != MessageKind::kCancel)
     return fail(ErrorCode::kCorrupt, "message kind", header.kind);
+  if ((header.flags & kFlagDataUnchecked) != 0 && !in_process)
+    return fail(ErrorCode::kCorrupt, "message flags", header.flags);
   if (header.status > UINT8_MAX || (header.status != 0 && kind != MessageKind::kReply))
     return fail(ErrorCode::kCorrupt, "message status", header.status);
   if (header.control_bytes > kControlBytesMax || header.data_bytes > kDataBytesMax)

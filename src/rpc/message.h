@@ -20,11 +20,15 @@ enum class MessageKind : uint8_t {
   kCancel = 3,  // the caller waits no longer for the answer of call_id; no control, no data, no answer
 };
 
+// Flag: data_crc says nothing. Only on connections inside one process, where there is no way to be damaged on; from
+// any other peer it is refused.
+inline constexpr uint8_t kFlagDataUnchecked = 1;
+
 struct MessageHeader {
   uint32_t magic = kMessageMagic;
   uint16_t version = kProtocolVersion;
   uint8_t kind = 0;
-  uint8_t flags = 0;           // none yet: zero when sent, ignored when received
+  uint8_t flags = 0;           // others than the ones above: zero when sent, ignored when received
   uint16_t method = 0;
   uint16_t status = 0;         // of a reply: 0 or an ErrorCode; the control part then is the text for people
   uint32_t control_bytes = 0;
@@ -47,8 +51,11 @@ inline constexpr size_t kHeaderBytes = sizeof(MessageHeader);
 // Fills in header_crc; the other fields are final.
 void seal_header(MessageHeader& header);
 
+// Whether a data part is what was sent.
+bool data_matches(const MessageHeader& header, ConstByteSpan data);
+
 // Checks what 64 received bytes say, in the order in which it can be trusted: magic (kCorrupt), version
-// (kUnsupported, naming both), checksum (kCorrupt), kind, status and lengths (kCorrupt).
-Result<MessageHeader> open_header(ConstByteSpan bytes);
+// (kUnsupported, naming both), checksum (kCorrupt), kind, flags, status and lengths (kCorrupt).
+Result<MessageHeader> open_header(ConstByteSpan bytes, bool in_process);
 
 }  // namespace foreshard::rpc

@@ -504,18 +504,19 @@ TEST_F(RawPeerTest, TurnsAwayWhoBreaksTheProtocol) {
   EXPECT_TRUE(turned_away(request([](MessageHeader& h) { h.kind = static_cast<uint8_t>(MessageKind::kReply); })));
   EXPECT_TRUE(turned_away(request([](MessageHeader& h) { h.call_id = 0; })));
   EXPECT_TRUE(turned_away(request([](MessageHeader& h) { h.status = 3; })));
+  EXPECT_TRUE(turned_away(request([](MessageHeader& h) { h.flags = kFlagDataUnchecked; })));
   EXPECT_TRUE(turned_away(request([](MessageHeader& h) { h.control_crc ^= 1; }, control_bytes({}))));
   EXPECT_TRUE(turned_away(request([](MessageHeader& h) { h.data_crc ^= 1; }, control_bytes({}), "data")));
   std::string flipped = request([](MessageHeader&) {}, control_bytes({}));
   flipped[9] ^= 0x10;
   EXPECT_TRUE(turned_away(flipped));
-  EXPECT_EQ(server->started, 11u);  // only the other peer's calls got through
+  EXPECT_EQ(server->started, 12u);  // only the other peer's calls got through
 }
 
 TEST_F(RawPeerTest, TellsAPeerOfAnotherVersionWhy) {
   EXPECT_TRUE(turned_away(request([](MessageHeader& h) { h.version = 9; })));
   ASSERT_GE(answer.size(), kHeaderBytes);
-  Result<MessageHeader> header = open_header(as_bytes(answer).first(kHeaderBytes));
+  Result<MessageHeader> header = open_header(as_bytes(answer).first(kHeaderBytes), false);
   ASSERT_TRUE(header);
   EXPECT_EQ(static_cast<ErrorCode>(header->status), ErrorCode::kUnsupported);
   EXPECT_NE(answer.find("version 9"), std::string::npos);

@@ -16,7 +16,7 @@ constexpr size_t kCancelsWaitingMax = 1024;
 }  // namespace
 
 SendQueue::SendQueue(runtime::Executor& executor, runtime::Connection& connection)
-    : executor_(executor), connection_(connection), wake_(executor), staging_(new std::byte[kStagingBytes]) {
+    : executor_(executor), connection_(connection), in_process_(connection.in_process()), wake_(executor), staging_(new std::byte[kStagingBytes]) {
   iovecs_.reserve(kBatchIovecsMax);
 }
 
@@ -29,7 +29,8 @@ void SendQueue::enqueue(OutgoingMessage& message) {
   message.header.control_bytes = static_cast<uint32_t>(message.control.size());
   message.header.data_bytes = static_cast<uint32_t>(message.data.size());
   message.header.control_crc = crc32c(message.control);
-  message.header.data_crc = crc32c(message.data);
+  if (in_process_) message.header.flags = kFlagDataUnchecked;
+  else message.header.data_crc = crc32c(message.data);
   message.state_ = OutgoingMessage::State::kQueued;
   queued_.push_back(message);
   wake_.wake_one();

@@ -110,6 +110,7 @@ class SendQueue {
 
   runtime::Executor& executor_;
   runtime::Connection& connection_;
+  const bool in_process_;
   runtime::WaitQueue wake_;
   MessageList queued_;
   MessageList writing_;

@@ -160,19 +160,9 @@ runtime::Task<void> refuse(ServiceConnection& connection, Error reason) {
   while (!message.at_rest()) co_await sent.wait();
 }
 
-runtime::Task<Result<void>> receive_part(ServiceConnection& connection, ByteSpan into, uint32_t crc) {
-  Result<void> taken = co_await connection.receive.take(into);
-  if (!taken) co_return taken;
-  if (crc32c(into) != crc) co_return fail(ErrorCode::kCorrupt, "message checksum");
-  co_return Result<void>();
-}
-
-// Without suspension when all of it has arrived already: true when done.
-Result<bool> receive_part_at_once(ServiceConnection& connection, ByteSpan into, uint32_t crc) {
-  if (connection.receive.available() < into.size()) return false;
-  connection.receive.take_available(into);
-  if (crc32c(into) != crc) return fail(ErrorCode::kCorrupt, "message checksum");
-  return true;
+// Takes a part of a message; true when all of it had arrived already, so that nobody need wait.
+bool take_at_once(ServiceConnection& connection, ByteSpan into) {
+  return connection.receive.available() >= into.size() && connection.receive.take_available(into) == into.size();
 }
 
 // Reads one message and starts its call.
@@ -182,7 +172,7 @@ runtime::Task<Result<void>> read_message(const std::shared_ptr<ServiceConnection
     Result<void> filled = co_await receive.fill(kHeaderBytes);
     if (!filled) co_return filled;
   }
-  CO_TRY(const MessageHeader header, open_header(receive.peek(kHeaderBytes)));
+  CO_TRY(const MessageHeader header, open_header(receive.peek(kHeaderBytes), connection->connection->in_process()));
   receive.consume(kHeaderBytes);
   receive.note_data_bytes(header.data_bytes);
   if (static_cast<MessageKind>(header.kind) == MessageKind::kCancel) {
@@ -205,17 +195,17 @@ runtime::Task<Result<void>> read_message(const std::shared_ptr<ServiceConnection
     request.deadline_ns = header.remaining_ns < UINT64_MAX - now_ns ? now_ns + header.remaining_ns : UINT64_MAX;
   }
   request.control = Buffer::allocate(header.control_bytes);
-  CO_TRY(const bool control_done, receive_part_at_once(*connection, request.control.span(), header.control_crc));
-  if (!control_done) {
-    Result<void> taken = co_await receive_part(*connection, request.control.span(), header.control_crc);
+  if (!take_at_once(*connection, request.control.span())) {
+    Result<void> taken = co_await receive.take(request.control.span());
     if (!taken) co_return taken;
   }
+  if (crc32c(request.control.span()) != header.control_crc) co_return fail(ErrorCode::kCorrupt, "control checksum");
   request.data = Buffer::allocate(header.data_bytes);
-  CO_TRY(const bool data_done, receive_part_at_once(*connection, request.data.span(), header.data_crc));
-  if (!data_done) {
-    Result<void> taken = co_await receive_part(*connection, request.data.span(), header.data_crc);
+  if (!take_at_once(*connection, request.data.span())) {
+    Result<void> taken = co_await receive.take(request.data.span());
     if (!taken) co_return taken;
   }
+  if (!data_matches(header, request.data.span())) co_return fail(ErrorCode::kCorrupt, "data checksum");
   connection->service->executor.spawn(
       run_call(connection, connection->gate.enter(), std::move(ticket), header.call_id, std::move(request)));
   co_return Result<void>();

@@ -185,6 +185,7 @@ class PairEnd final : public Connection {
     in_.close_read();
   }
   std::string peer() const override { return name_; }
+  bool in_process() const override { return true; }
 
  private:
   std::shared_ptr<PairState> state_;
