@@ -41,7 +41,7 @@ Session::Session(runtime::Executor& executor, runtime::Connection& connection, S
       handshake_deadline_(connection),
       linger_deadline_(connection),
       progress_(executor),
-      batches_{ReplyBatch(limits.requests_in_flight_max), ReplyBatch(limits.requests_in_flight_max)} {}
+      writer_(executor, connection, *this, limits.requests_in_flight_max) {}
 
 // In good order nothing is held any more; when tasks are destroyed where they stand, the pool gets back what
 // this session had, and the export forgets it.
@@ -56,7 +56,7 @@ Task<void> Session::run() {
   const bool entered = co_await negotiate();
   handshake_deadline_.cancel();
   if (entered) {
-    write_replies();
+    writer_.start();
     co_await receive();
     co_await finish();
   }
@@ -73,7 +73,8 @@ void Session::drain() {
 void Session::abort() { connection_.shutdown(); }
 
 uint64_t Session::stalled_bytes(uint64_t before_ns) const {
-  const bool not_reading = write_since_ns_ != 0 && write_since_ns_ < before_ns;
+  const uint64_t leaving_since_ns = writer_.leaving_since_ns();
+  const bool not_reading = leaving_since_ns != 0 && leaving_since_ns < before_ns;
   const bool not_sending = payload_since_ns_ != 0 && payload_since_ns_ < before_ns;
   return not_reading || not_sending ? shared_bytes_held_ : 0;
 }
@@ -129,8 +130,8 @@ Task<void> Session::receive() {
   arrived_ns_ = executor_.now_ns();
   for (;;) {
     const Need need = parse();
-    flush_now();
-    if (need == Need::kEnd || broken_ || draining_) co_return;
+    writer_.flush_now();
+    if (need == Need::kEnd || writer_.broken() || draining_) co_return;
     if (++rounds % kRoundsPerTurn == 0) co_await executor_.yield();
     if (need == Need::kAdmission) {
       const bool admitted = co_await admit();
@@ -189,7 +190,7 @@ Session::Need Session::parse() {
       ++executing_;
       run_write(request_, charge_, arrived_ns_, std::move(payload_));
     }
-    if (batches_[filling_].bytes() >= kFlushBytes) flush_now();
+    if (writer_.gathered_bytes() >= kFlushBytes) writer_.flush_now();
   }
   parsing_ = false;
   return need;
@@ -224,7 +225,7 @@ uint32_t bytes_needed(const Request& request) {
 
 // Much data waiting for the client means that more would only grow cold beside it.
 bool Session::own_room() const {
-  return in_flight_ < limits_.requests_in_flight_max && batches_[0].bytes() + batches_[1].bytes() < kQueuedBytesMax &&
+  return in_flight_ < limits_.requests_in_flight_max && writer_.queued_bytes() < kQueuedBytesMax &&
          own_bytes_held_ + shared_bytes_held_ + bytes_needed(request_) <= limits_.bytes_in_flight_max;
 }
 
@@ -245,14 +246,14 @@ bool Session::try_admit() {
 // returns true; false when the session is to end.
 Task<bool> Session::admit() {
   while (!own_room()) {
-    if (broken_ || draining_) co_return false;
+    if (writer_.broken() || draining_) co_return false;
     co_await progress_.wait();
   }
   if (!try_admit()) {
     const uint32_t bytes = bytes_needed(request_);
     BytePool::Place place(host_.pool());
     while (!place.try_take(bytes)) {
-      if (broken_ || draining_) co_return false;
+      if (writer_.broken() || draining_) co_return false;
       const bool changed = co_await place.wait_until(executor_.now_ns() + limits_.pressure_ns);
       if (!changed && place.first()) host_.relieve();
     }
@@ -323,7 +324,7 @@ Task<void> Session::finish() {
   }
   draining_ = true;
   settle();
-  while (in_flight_ > 0 || !writer_idle_) co_await progress_.wait();
+  while (in_flight_ > 0 || !writer_.resting()) co_await progress_.wait();
   linger_deadline_.cancel();
 }
 
@@ -418,71 +419,27 @@ void Session::answer_error(const Request& request, const Charge& charge, uint64_
 }
 
 void Session::answer(const ReplyHeader& header, Buffer payload, const Charge& charge, const Sample& sample) {
-  ReplyBatch& batch = batches_[filling_];
-  batch.add(header.span(), std::move(payload), charge, sample);
-  if (!parsing_) flush_soon();
+  writer_.add(header, std::move(payload), charge, sample);
+  if (!parsing_) writer_.flush_soon();
   if (draining_) settle();
 }
 
-// ---- the writer
-
-// Sleeps until there are replies; sends what has gathered; the next ones gather meanwhile.
-Running Session::write_replies() {
-  struct Idle {
-    Session& session;
-    bool await_ready() { return false; }
-    void await_suspend(std::coroutine_handle<> h) { session.writer_idle_ = h; }
-    void await_resume() {}
-  };
-  for (;;) {
-    if (batches_[filling_].empty()) {
-      progress_.wake_all();
-      co_await Idle(*this);
-      continue;
-    }
-    ReplyBatch& leaving = batches_[filling_];
-    filling_ ^= 1;
-    write_since_ns_ = executor_.now_ns();
-    if (!broken_) {
-      const Result<void> written = co_await connection_.write(leaving.iovecs());
-      if (!written) {
-        broken_ = true;
-        connection_.shutdown();
-      }
-    }
-    batch_left(leaving);
-  }
-}
-
-void Session::batch_left(ReplyBatch& batch) {
+void Session::replies_left(const ReplyBatch& batch, uint64_t left_ns) {
   for (const Sample& sample : batch.samples()) {
     NbdOperationStats& stats = export_->stats.of(sample.operation);
-    const uint64_t latency_ns = write_since_ns_ - sample.arrived_ns;
+    const uint64_t latency_ns = left_ns - sample.arrived_ns;
     ++stats.requests;
     stats.errors += sample.failed;
     stats.bytes += sample.bytes;
     stats.latency_ns_sum += latency_ns;
     stats.latency.add(latency_ns);
   }
-  write_since_ns_ = 0;
   in_flight_ -= batch.replies();
   own_bytes_held_ -= batch.charge_own_bytes();
   shared_bytes_held_ -= batch.charge_shared_bytes();
   if (batch.charge_shared_bytes() > 0) host_.pool().give_back(batch.charge_shared_bytes());
-  batch.clear();
   progress_.wake_all();
   if (draining_) settle();
-}
-
-void Session::flush_now() {
-  if (!writer_idle_ || batches_[filling_].empty()) return;
-  const std::coroutine_handle<> writer = std::exchange(writer_idle_, nullptr);
-  writer.resume();
-}
-
-void Session::flush_soon() {
-  if (!writer_idle_) return;
-  executor_.post(std::exchange(writer_idle_, nullptr));
 }
 
 // While draining: once no request is at the device, the client has linger_ns to take the last replies; once

@@ -8,7 +8,6 @@
 // client that does not read its replies only stops itself.
 #pragma once
 
-#include <coroutine>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -16,8 +15,7 @@
 #include "base/buffer.h"
 #include "front/nbd/byte_pool.h"
 #include "front/nbd/negotiation.h"
-#include "front/nbd/reply_batch.h"
-#include "front/nbd/reply_encoding.h"
+#include "front/nbd/reply_writer.h"
 #include "front/nbd/request.h"
 #include "front/nbd/running.h"
 #include "runtime/io.h"
@@ -58,7 +56,7 @@ class SessionHost : public Catalogue {
   virtual void relieve() = 0;
 };
 
-class Session {
+class Session final : private ReplyWriter::Owner {
  public:
   Session(runtime::Executor& executor, runtime::Connection& connection, SessionHost& host,
           const SessionLimits& limits);
@@ -120,11 +118,8 @@ class Session {
                     std::string_view reason);
   void answer(const ReplyHeader& header, Buffer payload, const Charge& charge, const Sample& sample);
 
-  // The writer: one coroutine that sleeps between batches.
-  Running write_replies();
-  void flush_now();
-  void flush_soon();
-  void batch_left(ReplyBatch& batch);
+  // ReplyWriter::Owner.
+  void replies_left(const ReplyBatch& batch, uint64_t left_ns) override;
   void settle();
 
   runtime::Executor& executor_;
@@ -157,16 +152,11 @@ class Session {
 
   bool parsing_ = false;   // replies gather; the parser flushes
   bool draining_ = false;
-  bool broken_ = false;    // replies cannot leave any more
   Deadline handshake_deadline_;
   Deadline linger_deadline_;
   runtime::WaitQueue progress_;  // a request ended, a batch left, or the session is to end
 
-  ReplyBatch batches_[2];
-  uint32_t filling_ = 0;
-  std::coroutine_handle<> writer_idle_;  // set while the writer sleeps
-  uint64_t write_since_ns_ = 0;          // since when a batch is leaving; 0: none is
-
+  ReplyWriter writer_;
   RunningSet running_;  // last: its coroutines use all of the above
 };
 
