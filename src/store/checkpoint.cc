@@ -67,7 +67,7 @@ Checkpoint::Snapshot Checkpoint::take_snapshot(Chunk& chunk, Names names) {
   if (chunk.slot != kNoSlot && !chunk.map.any_data() && !chunk.locks.any()) {
     snapshot.released = std::exchange(chunk.slot, kNoSlot);
     chunk.sums.reset();
-    chunk.dirty.start_round({});
+    chunk.dirty.reset();
     if (PLANTED("slot reuse before sync")) slots_.release(snapshot.released);
   }
   snapshot.slot = chunk.slot;
@@ -125,6 +125,7 @@ index::Batch Checkpoint::compose(std::vector<Snapshot>& snapshots) {
       batch.put(key, encode_slot(key, {.generation = chunk.generation, .volume = chunk.key.volume.value,
                                        .chunk = chunk.key.chunk, .layer = chunk.key.layer}));
     }
+    chunk.dirty.end_round();
     put_dirty(batch, chunk);
     snapshot.composed = chunk.dirty.compose();
   }
@@ -134,10 +135,10 @@ index::Batch Checkpoint::compose(std::vector<Snapshot>& snapshots) {
 // The dirty record of the chunk's slot as it is to be from this batch on.
 void Checkpoint::put_dirty(index::Batch& batch, Chunk& chunk) {
   const std::string key = dirty_key(chunk.slot);
-  if (!chunk.dirty.named().empty()) {
+  if (const PageSet pages = chunk.dirty.recorded(); !pages.empty()) {
     batch.put(key, encode_dirty(key, {.generation = chunk.generation, .volume = chunk.key.volume.value,
                                       .chunk = chunk.key.chunk, .layer = chunk.key.layer,
-                                      .pages = chunk.dirty.named().words()}));
+                                      .pages = pages.words()}));
     chunk.dirty_in_index = true;
   } else if (chunk.dirty_in_index) {
     batch.erase(key);

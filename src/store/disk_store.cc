@@ -121,9 +121,9 @@ Task<Result<void>> DiskStore::write(ChunkKey key, Version version, uint32_t firs
 // Waits until the chunk may join the changed ones.
 Task<Result<void>> DiskStore::make_room(Chunk& chunk) {
   while (!chunk.in_changed && table_.changed().size() >= options_.changed_chunks_max) {
+    if (fail_stop_.failed()) co_return fail(fail_stop_.error());
     due_.wake_all();
     co_await room_.wait();
-    if (fail_stop_.failed()) co_return fail(fail_stop_.error());
   }
   co_return Result<void>();
 }
@@ -339,7 +339,10 @@ Task<Result<void>> DiskStore::close() {
     co_return fail(std::move(error));
   }
   superblock_->next().clean = 1;
-  co_return co_await superblock_->write();
+  Result<void> marked = co_await superblock_->write();
+  if (marked) co_return marked;
+  Error error = co_await fail_stop_.raise(std::move(marked.error()));
+  co_return fail(std::move(error));
 }
 
 // ---- scrub
@@ -419,7 +422,9 @@ Task<void> DiskStore::prepare_slots() {
   while (!stopping_ && !fail_stop_.failed()) {
     uint64_t& prepared = superblock_->next().prepared_slots;
     while (slots_.used(prepared)) ++prepared;
-    const bool ahead = prepared >= std::min(slots_.used_count() + options_.prepared_slots, slots_.slots_max());
+    // The last free slot is left to writers.
+    const bool ahead = prepared >= slots_.used_count() + options_.prepared_slots ||
+                       prepared >= slots_.slots_max() || slots_.used_count() + 1 >= slots_.slots_max();
     const uint64_t slot = prepared;
     if (ahead || !files_.make_room(slot, options_.free_bytes_min)) {
       co_await due_.wait_until(executor_.now_ns() + 100'000'000);

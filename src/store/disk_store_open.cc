@@ -54,7 +54,7 @@ DiskStore::DiskStore(runtime::Runtime& runtime, runtime::Disk& disk, std::unique
       superblock_(std::move(superblock)),
       index_(std::move(index)),
       fail_stop_(*superblock_, [this] { wake_background(); }),
-      files_(disk, superblock_->written().slot_file_bytes, options.growth_bytes),
+      files_(executor_, disk, superblock_->written().slot_file_bytes, options.growth_bytes),
       slots_(options.capacity_bytes / kChunkBytes),
       table_(executor_, *index_, options.chunk_cache_bytes),
       checkpoint_(executor_, *index_, table_, files_, slots_, *superblock_, fail_stop_),

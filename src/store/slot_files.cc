@@ -39,6 +39,9 @@ Result<void> SlotFiles::make_room(uint64_t slot, uint64_t free_bytes_min) {
     SlotFile slot_file;
     TRY(slot_file.file, disk_.open(path_of(files_.size()), Disk::Open::kCreate));
     TRY_VOID(disk_.sync_folder("slots"));
+    if (files_.empty()) {
+      TRY_VOID(disk_.sync_folder(""));
+    }
     files_.push_back(std::move(slot_file));
   }
   TRY_VOID(files_[index].file->allocate(wanted));
@@ -48,14 +51,32 @@ Result<void> SlotFiles::make_room(uint64_t slot, uint64_t free_bytes_min) {
 
 Task<Result<void>> SlotFiles::sync() {
   for (size_t i = 0; i < files_.size(); ++i) {
-    const uint64_t writes = files_[i].writes;
-    if (files_[i].synced >= writes) continue;
-    Result<void> synced = co_await files_[i].file->sync();
-    if (!synced && PLANTED("fsync retried")) synced = co_await files_[i].file->sync();
-    if (!synced) co_return synced;
-    files_[i].synced = std::max(files_[i].synced, writes);
+    const uint64_t wanted = files_[i].writes;
+    while (files_[i].synced < wanted) {
+      if (failed_) co_return fail(ErrorCode::kIo, "an earlier sync of a slot file failed");
+      if (files_[i].syncing) {
+        co_await sync_ended_.wait();
+        continue;
+      }
+      CO_TRY_VOID(co_await sync_file(i));
+    }
   }
   co_return Result<void>();
+}
+
+Task<Result<void>> SlotFiles::sync_file(size_t index) {
+  const uint64_t covering = files_[index].writes;
+  files_[index].syncing = true;
+  Result<void> synced = co_await files_[index].file->sync();
+  if (!synced && PLANTED("fsync retried")) synced = co_await files_[index].file->sync();
+  files_[index].syncing = false;
+  sync_ended_.wake_all();
+  if (synced) {
+    files_[index].synced = covering;
+  } else {
+    failed_ = true;
+  }
+  co_return synced;
 }
 
 }  // namespace foreshard::store

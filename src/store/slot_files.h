@@ -8,14 +8,15 @@
 #include <vector>
 
 #include "runtime/io.h"
+#include "runtime/sync.h"
 #include "store/format.h"
 
 namespace foreshard::store {
 
 class SlotFiles {
  public:
-  SlotFiles(runtime::Disk& disk, uint64_t file_bytes, uint64_t growth_bytes)
-      : disk_(disk), file_bytes_(file_bytes), growth_bytes_(growth_bytes) {}
+  SlotFiles(runtime::Executor& executor, runtime::Disk& disk, uint64_t file_bytes, uint64_t growth_bytes)
+      : disk_(disk), file_bytes_(file_bytes), growth_bytes_(growth_bytes), sync_ended_(executor) {}
 
   // Opens the files that are there.
   Result<void> open();
@@ -30,7 +31,8 @@ class SlotFiles {
   }
   // A write to the slot has ended: the next sync covers it.
   void note_write(uint64_t slot) { ++files_[slot / slots_per_file()].writes; }
-  // All writes noted before the call are durable after it.
+  // All writes noted before the call are durable after it. A file has one sync at a time: the system reports a
+  // failed write-back to one of several callers only, and what it dropped is not in the next sync either.
   runtime::Task<Result<void>> sync();
 
  private:
@@ -39,7 +41,9 @@ class SlotFiles {
     uint64_t bytes = 0;
     uint64_t writes = 1;  // ended (the first stands for those of an earlier process), and of those synced
     uint64_t synced = 0;
+    bool syncing = false;
   };
+  runtime::Task<Result<void>> sync_file(size_t index);
   uint64_t slots_per_file() const { return file_bytes_ / kChunkBytes; }
   static std::string path_of(uint64_t index) { return "slots/" + std::to_string(index); }
 
@@ -47,6 +51,8 @@ class SlotFiles {
   const uint64_t file_bytes_;
   const uint64_t growth_bytes_;
   std::vector<SlotFile> files_;
+  runtime::WaitQueue sync_ended_;
+  bool failed_ = false;
 };
 
 }  // namespace foreshard::store

@@ -27,6 +27,16 @@ Result<void> StoreWorld::open() {
   return result;
 }
 
+bool StoreWorld::open_and_crash(uint64_t after_ns, runtime::Crash kind) {
+  world_.start(node_, [](runtime::SimRuntime& runtime) { return std::make_unique<Process>(runtime); });
+  auto result = std::make_unique<Result<void>>();
+  auto ended = std::make_shared<bool>(false);
+  spawn(note_end(open_in(this, result.get()), ended));
+  world_.run_for(after_ns);
+  crash(kind);
+  return *ended && *result;
+}
+
 Task<void> StoreWorld::open_in(StoreWorld* self, Result<void>* result) {
   Process& process = self->process();
   Result<std::unique_ptr<runtime::Disk>> disk = process.runtime.open_disk(kFolder);

@@ -16,6 +16,8 @@ class StoreWorld {
 
   // Starts a process and opens the store in it.
   Result<void> open();
+  // The same, killed after a while: true when it had opened by then.
+  bool open_and_crash(uint64_t after_ns, runtime::Crash kind);
   // Kills the process where it stands.
   void crash(runtime::Crash kind);
   // Closes the store in good order and ends the process.
