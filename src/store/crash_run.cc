@@ -127,7 +127,8 @@ bool CrashRun::open_again() {
     const Result<void> opened = world_.open();
     if (opened) break;
     open_failed = true;
-    if (opened.error().code == ErrorCode::kIo && faults_.disk_errors && attempt < 10) continue;  // an armed fault
+    const bool device_failed = opened.error().code == ErrorCode::kIo || opened.error().code == ErrorCode::kLossy;
+    if (device_failed && faults_.disk_errors && attempt < 10) continue;  // an armed fault
     fail("open: " + opened.error().message());
     return false;
   }
@@ -187,7 +188,7 @@ Task<void> CrashRun::change(Random& random) {
   if (!done) {
     const ErrorCode code = done.error().code;
     outcome = CrashModel::Outcome::kRefused;
-    if (code == ErrorCode::kIo) {
+    if (code == ErrorCode::kLossy) {
       outcome = CrashModel::Outcome::kUnknown;
       store_failed_ = true;
       ++failures_;
@@ -214,9 +215,9 @@ Task<void> CrashRun::read(Random& random) {
       // The disk may have dropped what a failing sync covered, a moment before the store hears of it.
       co_await world_.executor().sleep_for(20 * kMillisecond);
       const Result<void> flushed = co_await world_.store().flush();
-      if (!flushed && flushed.error().code == ErrorCode::kIo) co_return;
+      if (!flushed && flushed.error().code == ErrorCode::kLossy) co_return;
     }
-    if (read.error().code != ErrorCode::kIo || (!faults_.disk_errors && !faults_.index_errors))
+    if (read.error().code != ErrorCode::kLossy || (!faults_.disk_errors && !faults_.index_errors))
       fail("read: " + read.error().message());
     co_return;
   }
@@ -237,7 +238,7 @@ Task<void> CrashRun::flush() {
   }
   store_failed_ = true;
   ++failures_;
-  if (flushed.error().code != ErrorCode::kIo || (!faults_.disk_errors && !faults_.index_errors))
+  if (flushed.error().code != ErrorCode::kLossy || (!faults_.disk_errors && !faults_.index_errors))
     fail("flush: " + flushed.error().message());
 }
 
@@ -260,7 +261,7 @@ Task<void> CrashRun::compare(CrashRun* run) {
         incomplete = true;
         continue;
       }
-      if (run->faults_.disk_errors && read.error().code == ErrorCode::kIo) co_return;
+      if (run->faults_.disk_errors && read.error().code == ErrorCode::kLossy) co_return;
       co_return run->fail(fmt::format("after a crash, chunk {} page {}: {}", key.chunk, index, read.error().message()));
     }
     std::string why = run->model_.settle(key, index, read->get(0), page.span());
