@@ -132,6 +132,11 @@ Task<void> ServerLink::live() {
   const uint64_t session = session_;
   set_state(State::kReady);
   while (ready() && !stopping_ && session == session_ && !channel_->closed()) {
+    if (closing_) {
+      // A heartbeat could only find the session closed already, and hang up under the Close.
+      co_await poked_.wait();
+      continue;
+    }
     const uint64_t beat_ns = answered_ns_ + grant_ns_ / 3;
     if (runtime_.now_ns() < beat_ns) {
       co_await poked_.wait_until(beat_ns);
@@ -141,7 +146,7 @@ Task<void> ServerLink::live() {
     const ByteSpan control{reinterpret_cast<std::byte*>(&request), sizeof request};
     const Result<rpc::Reply> reply =
         co_await call(server::kMethodHeartbeat, control, {}, {}, runtime_.now_ns() + grant_ns_ + round_trip_ns_);
-    if (reply) continue;
+    if (reply || closing_) continue;
     if (reply.error().code == ErrorCode::kFenced) owner_.end(reply.error());
     co_return;
   }
@@ -182,6 +187,7 @@ Task<void> ServerLink::run() {
 }
 
 Task<Result<void>> ServerLink::say_close() {
+  closing_ = true;
   server::CloseRequest request{};
   const ByteSpan control{reinterpret_cast<std::byte*>(&request), sizeof request};
   CO_TRY_VOID(co_await call(server::kMethodClose, control, {}, {}, runtime_.now_ns() + kConnectTimeoutNs));

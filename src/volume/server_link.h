@@ -86,6 +86,7 @@ class ServerLink {
   uint64_t round_trip_ns_;
   State state_ = State::kConnecting;
   bool stopping_ = false;
+  bool closing_ = false;  // the Close is on its way
   uint64_t session_ = 0;
   uint64_t grant_ns_ = 2'500'000'000;
   uint64_t granted_until_ns_ = 0;
