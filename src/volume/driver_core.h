@@ -106,6 +106,7 @@ class DriverCore final : public Driver, public LinkOwner {
   void after_change(uint64_t first, uint64_t pages);
   runtime::Task<Result<void>> wait_for_room();
   void count_access(uint64_t offset, uint64_t bytes, bool write);
+  void count_heat(uint64_t offset, uint64_t bytes, bool write);
   void observe(const policy::Observation& seen);
   void observe_write(uint64_t first, uint64_t pages);
   void start_prefetches();

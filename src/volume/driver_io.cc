@@ -220,10 +220,14 @@ Task<Result<void>> DriverCore::read(uint64_t offset, ByteSpan into) {
   const uint64_t end = (offset + into.size() + kPageBytes - 1) / kPageBytes;
   IntervalTable::Place place(intervals_, first, end, IntervalTable::Kind::kShared);
   co_await place.entered();
-  if (offset % kPageBytes == 0 && into.size() % kPageBytes == 0) co_return co_await read_pages(first, into);
-  Buffer pages = Buffer::allocate((end - first) * kPageBytes);
-  CO_TRY_VOID(co_await read_pages(first, pages.span()));
-  std::memcpy(into.data(), pages.data() + offset % kPageBytes, into.size());
+  if (offset % kPageBytes == 0 && into.size() % kPageBytes == 0) {
+    CO_TRY_VOID(co_await read_pages(first, into));
+  } else {
+    Buffer pages = Buffer::allocate((end - first) * kPageBytes);
+    CO_TRY_VOID(co_await read_pages(first, pages.span()));
+    std::memcpy(into.data(), pages.data() + offset % kPageBytes, into.size());
+  }
+  count_heat(offset, into.size(), false);
   co_return Result<void>();
 }
 
@@ -343,6 +347,7 @@ Task<Result<void>> DriverCore::write(uint64_t offset, ConstByteSpan from, bool f
     }
     CO_TRY_VOID(std::move(written));
   }
+  count_heat(offset, from.size(), true);
   if (fua) co_return co_await flush_all();
   co_return Result<void>();
 }
@@ -456,12 +461,15 @@ Task<Result<void>> DriverCore::discard(uint64_t offset, uint64_t bytes, bool fua
 void DriverCore::count_access(uint64_t offset, uint64_t bytes, bool write) {
   (write ? writes_ : reads_) += 1;
   (write ? written_bytes_ : read_bytes_) += bytes;
-  Volumelet* volumelet = map_.find(offset / kChunkBytes);
-  if (volumelet != nullptr) {
-    (write ? volumelet->heat.writes : volumelet->heat.reads) += 1;
-    (write ? volumelet->heat.written_bytes : volumelet->heat.read_bytes) += bytes;
-  }
   if (access_sink_) access_sink_(Access{runtime_.now_ns(), offset, bytes, write});
+}
+
+// After the request: the first one of a volumelet has loaded its part of the map by then.
+void DriverCore::count_heat(uint64_t offset, uint64_t bytes, bool write) {
+  Volumelet* const volumelet = map_.find(offset / kChunkBytes);
+  if (volumelet == nullptr) return;
+  (write ? volumelet->heat.writes : volumelet->heat.reads) += 1;
+  (write ? volumelet->heat.written_bytes : volumelet->heat.read_bytes) += bytes;
 }
 
 void DriverCore::observe(const policy::Observation& seen) { prefetcher_.on_access(seen, to_fetch_); }

@@ -206,6 +206,7 @@ Task<void> second_driver(Client& c) {
   std::vector<std::byte> data(8192, std::byte{7});
   const Result<void> written = co_await first->write(4096, data, false);
   EXPECT_TRUE(written);
+  EXPECT_EQ(first->volumelets().at(0).writes, 1u);  // the first access of a volumelet counts as well
   const Result<std::unique_ptr<Driver>> refused = co_await Driver::attach(c.runtime, *c.meta, c.options("v"));
   EXPECT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kBusy);

@@ -22,6 +22,8 @@ MIB = 1 << 20
 # Small volumelets, so that requests cross their bounds all the time: 512 MiB holds 128 of them.
 VOLUMELET = 4 * MIB
 START_SECONDS = 60
+# Debian's own programs come first: nbdsh, for one, wants Debian's Python.
+os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin:" + os.environ.get("PATH", "")
 
 
 class Lab:

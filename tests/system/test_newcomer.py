@@ -55,12 +55,12 @@ for words in ([], ["volume"], ["volume", "create"], ["attach"], ["up"]):
 
 # ---- volumes
 accepted("create", "volume", "create", "v", "--size", "256M", "--volumelet-size", "4M")
-refused("create twice", "volume", "create", "v", "--size", "1G", says=["v", "exists"])
+refused("create twice", "volume", "create", "v", "--size", "1G", says=["v", "already"])
 info = region.json("volume", "info", "v")
 lab.check("info as JSON", info["name"] == "v" and info["size_bytes"] == 256 << 20, info)
 lab.check("ls as JSON", json.dumps(region.json("volume", "ls")).count('"v"') == 1)
 lab.check("server ls: six in three zones", json.dumps(region.json("server", "ls")).count('"zone"') == 6)
-refused("shrink", "volume", "resize", "v", "--size", "128M", says=["128"])
+refused("shrink", "volume", "resize", "v", "--size", "128M", says=["only grow"])
 
 # ---- attachments
 attachment = Attachment(region, "v")

@@ -27,7 +27,7 @@ for volumelet in (1, 2, 7, 64, 127):
         start = min(at - size // 2, 512 * MIB - size)
         pattern = (volumelet + size // 512) % 255 + 1
         qemu_io(f"straddle volumelet {volumelet}, {size} bytes", f"write -P {pattern} {start} {size}",
-                f"read -P {pattern} {start} {size}", f"read -P {pattern} {at - 512} 512", f"read -P {pattern} {at} 256")
+                f"read -P {pattern} {start} {size}", f"read -P {pattern} {at - 256} 256", f"read -P {pattern} {at} 256")
 for offset, size in ((1, 1), (511, 2), (4095, 2), (1000, 3000), (BOUNDARY * 3 - 1, 2), (BOUNDARY * 3 - 4097, 9000)):
     qemu_io(f"unaligned {offset}+{size}", f"write -P 17 {offset // MIB * MIB} 2M", f"write -P 99 {offset} {size}",
             f"read -P 99 {offset} {size}", f"read -P 17 {offset + size} 100k")
