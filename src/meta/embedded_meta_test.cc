@@ -74,7 +74,8 @@ TEST_F(EmbeddedMetaTest, ManyTransactionsShareASync) {
   const uint64_t start_ns = executor().now_ns();
   for (int i = 0; i < 300; ++i) submit("/k" + std::to_string(i), "v");
   executor().run_until(start_ns + 3 * kSyncNs);
-  for (const Outcome& outcome : outcomes) EXPECT_TRUE(outcome.result && *outcome.result && (*outcome.result)->succeeded);
+  for (const Outcome& outcome : outcomes)
+    EXPECT_TRUE(outcome.result && *outcome.result && (*outcome.result)->succeeded);
   EXPECT_EQ(meta->revision(), 300u);
 }
 

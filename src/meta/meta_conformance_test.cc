@@ -389,7 +389,10 @@ struct Model {
 TEST_P(MetaConformance, BehavesAsAModelOverRandomTransactions) {
   Random random(7);
   Model model;
-  const auto key = [&] { return "/m/" + std::string(1, static_cast<char>('a' + random.below(5))) + (random.chance(0.5) ? "x" : ""); };
+  const auto key = [&] {
+    const std::string letter(1, static_cast<char>('a' + random.below(5)));
+    return "/m/" + letter + (random.chance(0.5) ? "x" : "");
+  };
   for (int i = 0; i < 300; ++i) {
     Transaction transaction;
     for (uint64_t n = random.below(3); n > 0; --n) {

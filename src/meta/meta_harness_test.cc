@@ -94,7 +94,7 @@ class EmbeddedRocksHarness final : public MetaHarness {
 
  private:
   Task<void> wait_for(const std::function<bool()>& done) {
-    while (!done()) co_await runtime_->executor().sleep_for(20'000);
+    while (!done()) co_await runtime_->executor().yield();
   }
   static Task<Result<std::unique_ptr<EmbeddedMeta>>> open_over_rocks(runtime::Runtime& runtime, runtime::Disk& disk) {
     const index::OpenIndex opener = index::rocks_index_opener();
@@ -185,7 +185,8 @@ class RemoteSimHarness final : public MetaHarness {
   explicit RemoteSimHarness(bool breaking) : breaking_(breaking) {
     store_node_ = world_.add_node("store");
     client_node_ = world_.add_node("client");
-    world_.start(store_node_, [this](runtime::SimRuntime& runtime) { return std::make_unique<Store>(runtime, state_); });
+    world_.start(store_node_,
+                 [this](runtime::SimRuntime& runtime) { return std::make_unique<Store>(runtime, state_); });
     world_.start(client_node_, [](runtime::SimRuntime& runtime) { return std::make_unique<Client>(runtime); });
     world_.run_for(kSecondNs);
     if (breaking) {

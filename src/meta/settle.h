@@ -22,7 +22,8 @@ runtime::Task<Result<TransactionResult>> commit_settled(runtime::Runtime& runtim
                                                         uint64_t deadline_ns = UINT64_MAX);
 
 // The usual case: it was mine if the first key that the transaction puts holds exactly the value put (values carry
-// nonces); the same caution about other writers. A transaction without a put was mine if the first key that it erases is gone.
+// nonces); the same caution about other writers. A transaction without a put was mine if the first key that it
+// erases is gone.
 runtime::Task<Result<TransactionResult>> commit_settled(runtime::Runtime& runtime, Meta& meta,
                                                         Transaction transaction, uint64_t deadline_ns = UINT64_MAX);
 

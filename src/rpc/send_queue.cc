@@ -16,7 +16,11 @@ constexpr size_t kCancelsWaitingMax = 1024;
 }  // namespace
 
 SendQueue::SendQueue(runtime::Executor& executor, runtime::Connection& connection)
-    : executor_(executor), connection_(connection), in_process_(connection.in_process()), wake_(executor), staging_(new std::byte[kStagingBytes]) {
+    : executor_(executor),
+      connection_(connection),
+      in_process_(connection.in_process()),
+      wake_(executor),
+      staging_(new std::byte[kStagingBytes]) {
   iovecs_.reserve(kBatchIovecsMax);
 }
 
