@@ -19,10 +19,12 @@ using runtime::Task;
 
 void add_attach_options(CLI::App& command, AttachOptions& options) {
   command.add_option("--nbd", options.nbd, "Where NBD clients connect: unix:PATH (private to you) or tcp:HOST:PORT (open to the network)")
-      ->type_name("ADDRESS");
+      ->type_name("ADDRESS")
+      ->allow_extra_args(false);
   add_size_option(command, "--cache", options.cache_bytes, "Memory for the read cache (default 256M)");
   command.add_option("--prefetch", options.prefetch, "Fetch ahead what will be read next; shadow only counts")
-      ->check(CLI::IsMember({"off", "shadow", "on"}))
+      ->check(one_of({"off", "shadow", "on"}))
+      ->type_name("off|shadow|on")
       ->capture_default_str();
   command.add_option("--zone", options.zone, "The zone this driver is in (default: the volume's, else the region's first)")
       ->type_name("ZONE");

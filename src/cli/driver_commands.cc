@@ -27,7 +27,7 @@ Task<Result<void>> show_heat(RegionSession& session, std::string name, size_t to
   std::vector<app::pb::VolumeletHeat> volumelets(reply.volumelets().begin(), reply.volumelets().end());
   Json list = Json::array();
   for (const app::pb::VolumeletHeat& heat : volumelets) {
-    list.push_back({{"first_byte", heat.first_chunk() * kChunkBytes}, {"bytes", heat.chunks() * kChunkBytes}, {"server", heat.server()},
+    list.push_back({{"offset", heat.first_chunk() * kChunkBytes}, {"bytes", heat.chunks() * kChunkBytes}, {"server", heat.server()},
                     {"zone", heat.zone()}, {"reads_per_s", heat.reads_per_s()}, {"writes_per_s", heat.writes_per_s()},
                     {"reads", heat.reads()}, {"writes", heat.writes()}, {"read_bytes", heat.read_bytes()},
                     {"written_bytes", heat.written_bytes()}});
@@ -49,7 +49,7 @@ Task<Result<void>> show_heat(RegionSession& session, std::string name, size_t to
   }
   std::string text = table.text();
   if (shown < volumelets.size()) text += fmt::format("and {} cooler volumelets; --top 0 lists all\n", volumelets.size() - shown);
-  session.invocation().print({{"volume", name}, {"volumelets", list}}, text);
+  session.invocation().print(list, text);
   co_return Result<void>();
 }
 
@@ -172,9 +172,10 @@ void add_prefetch(CLI::App& app, Invocation& invocation) {
   });
   CLI::App* mode = prefetch->add_subcommand("mode", "Switch the prefetching of an attached volume");
   add_volume_name(*mode, options->name);
-  mode->add_option("mode", options->mode, "off, shadow (decide and count, fetch nothing) or on")
+  mode->add_option("MODE", options->mode, "off, shadow (decide and count, fetch nothing) or on")
       ->required()
-      ->check(CLI::IsMember({"off", "shadow", "on"}));
+      ->check(one_of({"off", "shadow", "on"}))
+      ->type_name("");
   mode->footer("Example:\n  foreshard prefetch mode disk1 shadow\n");
   mode->callback([&invocation, options] {
     invocation.run = [&invocation, options] {
@@ -251,6 +252,18 @@ Task<Result<meta::pb::Attachment>> attachment_of(RegionSession& session, std::st
                    fmt::format("{} is not attached; attach it with: foreshard attach {} --nbd unix:/tmp/{}.sock", name, name, name));
   }
   co_return std::move(*attachment);
+}
+
+Task<Result<bool>> driver_lives(RegionSession& session, VolumeId volume) {
+  constexpr uint64_t kHintPassesWithinNs = 10'000'000'000;
+  const uint64_t deadline_ns = session.runtime().now_ns() + kHintPassesWithinNs;
+  for (;;) {
+    CO_TRY(const std::optional<meta::pb::Attachment> attachment, co_await volume::get_attachment(session.meta(), volume));
+    CO_TRY(const bool seems_alive, co_await volume::driver_seems_alive(session.meta(), volume));
+    if (!attachment || !seems_alive) co_return false;
+    if (!app::surely_dead(*attachment) || session.runtime().now_ns() >= deadline_ns) co_return true;
+    co_await session.runtime().executor().sleep_for(kLookAgainNs);
+  }
 }
 
 Error driver_out_of_reach(const meta::pb::Attachment& attachment, const std::string& volume, Error error) {

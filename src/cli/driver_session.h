@@ -4,6 +4,7 @@
 #include <string>
 
 #include "app/control_client.h"
+#include "base/ids.h"
 #include "cli/region_session.h"
 #include "meta/records.pb.h"
 
@@ -13,6 +14,9 @@ inline constexpr uint64_t kDriverAnswersWithinNs = 5'000'000'000;
 
 // kNotFound when the volume is not there or not attached.
 runtime::Task<Result<meta::pb::Attachment>> attachment_of(RegionSession& session, std::string name);
+// A driver that died a moment ago still seems alive for some seconds: waits for that to pass when its process is surely
+// dead. Whether a driver seems alive after it.
+runtime::Task<Result<bool>> driver_lives(RegionSession& session, VolumeId volume);
 // What to tell when the driver cannot be reached.
 Error driver_out_of_reach(const meta::pb::Attachment& attachment, const std::string& volume, Error error);
 

@@ -10,6 +10,7 @@
 #include "app/image_copy.h"
 #include "app/image_format.h"
 #include "base/units.h"
+#include "cli/driver_session.h"
 #include "cli/progress.h"
 #include "cli/temporary_attachment.h"
 #include "volume/volume_admin.h"
@@ -142,10 +143,8 @@ Task<Result<void>> clear_broken_import(RegionSession& session, std::string name)
     co_return fail(ErrorCode::kExists, "import",
                    fmt::format("volume {} exists already; choose another name, or remove it with: foreshard volume rm {}", name, name));
   }
-  CO_TRY(const bool alive, co_await volume::driver_seems_alive(session.meta(), VolumeId{volume->id()}));
-  if (alive) {
-    co_return fail(ErrorCode::kBusy, "import", fmt::format("another import into {} is under way, or died a moment ago", name));
-  }
+  CO_TRY(const bool alive, co_await driver_lives(session, VolumeId{volume->id()}));
+  if (alive) co_return fail(ErrorCode::kBusy, "import", fmt::format("another import into {} is under way", name));
   co_return co_await volume::remove_volume(session.runtime(), session.meta(), name);
 }
 
@@ -180,15 +179,17 @@ Task<Result<void>> import_image(RegionSession& session, ImportOptions options) {
 void add_import(CLI::App& volume, Invocation& invocation) {
   auto options = std::make_shared<ImportOptions>();
   CLI::App* command = volume.add_subcommand("import", "Make a volume out of a disk image: raw, qcow2, vmdk, vhdx, vdi");
-  command->add_option("file", options->file, "The image, or a disk")->required()->type_name("FILE");
+  command->add_option("FILE", options->file, "The image, or a disk")->required()->type_name("");
   add_volume_name(*command, options->create.name);
   command->add_option("--format", options->format, "What the image is (default: by looking; others than raw need qemu-img)")
-      ->check(CLI::IsMember({"raw", "qcow2", "vmdk", "vhdx", "vdi"}));
+      ->check(one_of({"raw", "qcow2", "vmdk", "vhdx", "vdi"}))
+      ->type_name("raw|qcow2|...");
   command->add_option("--zone", options->create.zone, "Place it on servers of this zone only")->type_name("ZONE");
   add_size_option(*command, "--volumelet-size", options->create.volumelet_bytes,
                   "The unit of placement, a power of two from 1M (default 1G)");
   command->add_option("--type", options->create.workload_type, "What will use it")
-      ->check(CLI::IsMember({"general", "database", "video", "simulation"}))
+      ->check(one_of({"general", "database", "video", "simulation"}))
+      ->type_name("general|database|video|simulation")
       ->capture_default_str();
   command->footer(
       "Until the image is whole the volume's state is 'importing' and it cannot be attached. A broken-off import is run\n"
@@ -239,9 +240,10 @@ void add_export(CLI::App& volume, Invocation& invocation) {
   auto options = std::make_shared<ExportOptions>();
   CLI::App* command = volume.add_subcommand("export", "Write a volume to a disk image");
   add_volume_name(*command, options->name);
-  command->add_option("file", options->file, "The image to make")->required()->type_name("FILE");
+  command->add_option("FILE", options->file, "The image to make")->required()->type_name("");
   command->add_option("--format", options->format, "What it shall be (default: by the name's ending, else raw)")
-      ->check(CLI::IsMember({"raw", "qcow2", "vmdk", "vhdx", "vdi"}));
+      ->check(one_of({"raw", "qcow2", "vmdk", "vhdx", "vdi"}))
+      ->type_name("raw|qcow2|...");
   command->add_flag("--force", options->force, "Overwrite the file");
   command->footer(
       "The volume must be detached. Zeros become holes of the file.\n\n"

@@ -13,7 +13,7 @@ constexpr const char* kIntroduction =
     "foreshard: block storage over a network of servers, which fetches what will be read next.\n"
     "\n"
     "A region is a set of servers in zones; volumes are cut into volumelets that lie on its servers; a volume is\n"
-    "attached by one driver at a time, which serves it to a VM over NBD.";
+    "attached by one driver at a time, which serves it to a VM over NBD.\n";
 
 constexpr const char* kExamples =
     "Examples:\n"
@@ -40,11 +40,11 @@ void add_global_options(CLI::App& app, Invocation& invocation) {
            invocation.format = text == "json" ? OutputFormat::kJson : OutputFormat::kTable;
          },
          "How to print results")
-      ->check(CLI::IsMember({"table", "json"}))
+      ->check(one_of({"table", "json"}))
       ->envname("FORESHARD_OUTPUT")
       ->type_name("table|json");
   app.add_option("--log", invocation.log_level, "What to log to standard error")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
+      ->check(one_of({"debug", "info", "warn", "error", "off"}))
       ->envname("FORESHARD_LOG")
       ->type_name("debug|info|warn|error|off");
   app.add_flag("-q,--quiet", invocation.quiet, "No progress, no notes; results and errors only");
@@ -71,7 +71,7 @@ void tell_error(const Invocation& invocation, const Error& error) {
 void add_help_command(CLI::App& app, Invocation& invocation) {
   auto words = std::make_shared<std::vector<std::string>>();
   CLI::App* help = app.add_subcommand("help", "Explain a command, or list the exit codes");
-  help->add_option("command", *words, "Such as: volume create; or: exit-codes")->type_name("COMMAND...");
+  help->add_option("COMMAND", *words, "Such as: volume create; or: exit-codes")->type_name("");
   help->callback([&app, &invocation, words] {
     invocation.run = [&app, words]() -> Result<void> {
       if (words->size() == 1 && words->front() == "exit-codes") {
@@ -128,12 +128,17 @@ CLI::Option* add_duration_option(CLI::App& app, const std::string& name, uint64_
       ->type_name("TIME");
 }
 
+CLI::Validator one_of(std::vector<std::string> values) {
+  const CLI::IsMember member(std::move(values));
+  return member.description("");
+}
+
 CLI::Option* add_volume_name(CLI::App& app, std::string& name) {
   const auto check = [](const std::string& text) {
     const Result<void> checked = check_name(text);
     return checked ? std::string() : checked.error().detail;
   };
-  return app.add_option("name", name, "The volume")->required()->check(CLI::Validator(check, ""))->type_name("NAME");
+  return app.add_option("NAME", name, "The volume")->required()->check(CLI::Validator(check, ""))->type_name("");
 }
 
 void add_all_commands(CLI::App& app, Invocation& invocation) {
@@ -158,6 +163,15 @@ void add_all_commands(CLI::App& app, Invocation& invocation) {
   add_help_command(app, invocation);
 }
 
+std::string usage_error_text(const CLI::App& app, const CLI::ParseError& error) {
+  // The parser complains of a missing command before it does of a word that is none.
+  const std::vector<std::string> unknown = app.remaining(true);
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !unknown.empty()) {
+    return "'" + unknown.front() + "' is not understood here";
+  }
+  return error.what();
+}
+
 int run_command_line(int argc, char** argv) {
   Invocation invocation;
   CLI::App app;
@@ -166,7 +180,7 @@ int run_command_line(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    std::fprintf(stderr, "foreshard: %s\nTry: foreshard help\n", error.what());
+    std::fprintf(stderr, "foreshard: %s\nTry: foreshard help\n", usage_error_text(app, error).c_str());
     return kExitUsage;
   }
   set_log_level(log_level_of(invocation.log_level));

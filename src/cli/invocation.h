@@ -35,9 +35,14 @@ int run_command_line(int argc, char** argv);
 // The parser with all commands, for run_command_line and tests.
 void add_all_commands(CLI::App& app, Invocation& invocation);
 
+// What was wrong with the command line.
+std::string usage_error_text(const CLI::App& app, const CLI::ParseError& error);
+
 // Options whose values are read by base/units.h; a bad one is a usage error with that text.
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description);
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, uint64_t& ns, const std::string& description);
+// A check that the value is one of these; the option's type name says so in the help.
+CLI::Validator one_of(std::vector<std::string> values);
 // A positional volume name, checked.
 CLI::Option* add_volume_name(CLI::App& app, std::string& name);
 

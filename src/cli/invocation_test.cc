@@ -24,7 +24,7 @@ class CommandLine : public testing::Test {
     try {
       app.parse(line);
     } catch (const CLI::ParseError& error) {
-      return std::string(error.what()) + " ";
+      return usage_error_text(app, error) + " ";
     }
     return "";
   }

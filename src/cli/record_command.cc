@@ -121,7 +121,7 @@ void add_record_command(CLI::App& volume, Invocation& invocation) {
   add_volume_name(*command, options->name);
   // -o is the file here; --output still is the format of what is printed.
   CLI::Option* named = command->add_option("-o,--file", options->file, "The trace to write")->type_name("FILE");
-  CLI::Option* plain = command->add_option("trace", options->file, "The same, without -o")->type_name("FILE");
+  CLI::Option* plain = command->add_option("TRACE", options->file, "The same, without -o")->type_name("");
   named->excludes(plain);
   command->add_option("--seconds", options->seconds, "How long to record (default: until SIGINT, SIGTERM or detach)")->type_name("N");
   command->footer(

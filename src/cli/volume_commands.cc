@@ -9,6 +9,7 @@
 #include "app/control_client.h"
 #include "app/process.h"
 #include "base/units.h"
+#include "cli/driver_session.h"
 #include "cli/region_session.h"
 #include "cli/table.h"
 #include "volume/volume_admin.h"
@@ -18,8 +19,6 @@ namespace {
 
 using runtime::Task;
 using MaybeAttachment = std::optional<meta::pb::Attachment>;
-
-constexpr uint64_t kDriverAnswersWithinNs = 2'000'000'000;
 
 std::string state_name(meta::pb::VolumeState state) {
   switch (state) {
@@ -101,7 +100,8 @@ void add_create(CLI::App& volume, Invocation& invocation) {
   add_size_option(*create, "--volumelet-size", options->volumelet_bytes,
                   "The unit of placement, a power of two from 1M (default 1G)");
   create->add_option("--type", options->workload_type, "What will use it")
-      ->check(CLI::IsMember({"general", "database", "video", "simulation"}))
+      ->check(one_of({"general", "database", "video", "simulation"}))
+      ->type_name("general|database|video|simulation")
       ->capture_default_str();
   create->footer(
       "Space is taken when it is written, so a volume may be larger than the region.\n"
@@ -284,6 +284,8 @@ void add_resize(CLI::App& volume, Invocation& invocation) {
 }
 
 Task<Result<void>> remove_volume(RegionSession& session, std::string name) {
+  CO_TRY(const meta::pb::Volume volume, co_await volume::get_volume(session.meta(), name));
+  CO_TRY_VOID(co_await driver_lives(session, VolumeId{volume.id()}));
   CO_TRY_VOID(co_await volume::remove_volume(session.runtime(), session.meta(), name));
   session.invocation().print({{"name", name}, {"removed", true}},
                              session.invocation().quiet ? "" : fmt::format("removed {}\n", name));

@@ -230,7 +230,7 @@ Task<Result<meta::pb::Volume>> begin_volume(runtime::Runtime& runtime, meta::Met
     CO_TRY(const std::optional<meta::Entry> present, co_await meta.get(meta::volume_key(options.name)));
     if (present) {
       CO_TRY(const meta::pb::Volume there, meta::decode<meta::pb::Volume>(*present));
-      std::string detail = fmt::format("there is a volume '{}' already; use another name", options.name);
+      std::string detail = fmt::format("a volume '{}' exists already; use another name", options.name);
       if (there.state() == meta::pb::VOLUME_CREATING)
         detail = fmt::format("the creation of '{0}' was broken off; 'foreshard volume rm {0}', then again", options.name);
       co_return fail(ErrorCode::kExists, "volume create", std::move(detail));
@@ -377,7 +377,8 @@ Task<Result<bool>> resize_volume(runtime::Runtime& runtime, meta::Meta& meta, st
   const uint64_t present = std::max(entry.volume.size_bytes(), entry.volume.wanted_size_bytes());
   if (size_bytes < present)
     co_return fail(ErrorCode::kInvalid, "volume resize",
-                   fmt::format("'{}' has {} bytes; volumes only grow", name, present));
+                   fmt::format("'{}' has {} and cannot shrink to {}; volumes only grow", name, format_size(present),
+                               format_size(size_bytes)));
   if (size_bytes == entry.volume.size_bytes()) co_return true;
   const std::string key = meta::attachment_key(VolumeId{entry.volume.id()});
   CO_TRY(const std::optional<meta::Entry> attachment, co_await meta.get(key));
