@@ -160,15 +160,40 @@ void Checkpoint::settle(std::vector<Snapshot>& snapshots) {
 }
 
 Task<Result<void>> Checkpoint::commit_names(Chunk& chunk) {
+  const uint64_t mine = ++names_asked_;
+  naming_.push_back(&chunk);
+  while (names_covered_ < mine) {
+    if (fail_stop_.failed()) co_return fail(fail_stop_.error());
+    if (names_on_their_way_) {
+      co_await names_ended_.wait();
+      continue;
+    }
+    names_on_their_way_ = true;
+    const Result<void> committed = co_await commit_waiting_names();
+    names_on_their_way_ = false;
+    names_ended_.wake_all();
+    if (!committed) co_return committed;
+  }
+  co_return Result<void>();
+}
+
+// The callers that wait keep their chunks pinned.
+Task<Result<void>> Checkpoint::commit_waiting_names() {
+  const uint64_t covering = names_asked_;
+  const std::vector<Chunk*> chunks = std::exchange(naming_, {});
+  std::vector<DirtyPages::Composed> composed;
   index::Batch batch;
-  put_dirty(batch, chunk);
-  const DirtyPages::Composed composed = chunk.dirty.compose();
+  for (Chunk* chunk : chunks) {
+    put_dirty(batch, *chunk);
+    composed.push_back(chunk->dirty.compose());
+  }
   Result<uint64_t> sequence = co_await index_.write(std::move(batch), true);
   if (!sequence) {
     Error error = co_await fail_stop_.raise(std::move(sequence.error()));
     co_return fail(std::move(error));
   }
-  chunk.dirty.committed(composed);
+  for (size_t i = 0; i < chunks.size(); ++i) chunks[i]->dirty.committed(composed[i]);
+  names_covered_ = covering;
   co_return Result<void>();
 }
 

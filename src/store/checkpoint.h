@@ -24,13 +24,13 @@ class Checkpoint {
   Checkpoint(runtime::Executor& executor, index::Index& index, ChunkTable& table, SlotFiles& files,
              SlotAllocator& slots, SuperblockFile& superblock, FailStop& fail_stop)
       : index_(index), table_(table), files_(files), slots_(slots), superblock_(superblock), fail_stop_(fail_stop),
-        committing_(executor), flush_ended_(executor) {}
+        committing_(executor), flush_ended_(executor), names_ended_(executor) {}
 
   // Everything changed before the call is durable after it. Calls at the same time share the work.
   runtime::Task<Result<void>> flush();
   // Every chunk that is on the changed list now is carried over once.
   runtime::Task<Result<void>> run();
-  // Makes the dirty record of the chunk's slot durable as it is now.
+  // Makes the dirty record of the chunk's slot durable as it is now. Calls at the same time go in one batch.
   runtime::Task<Result<void>> commit_names(Chunk& chunk);
   // A batch of other records, synced; notes its sequence in the superblock.
   runtime::Task<Result<void>> commit_batch(index::Batch batch);
@@ -60,6 +60,7 @@ class Checkpoint {
   runtime::Task<Result<void>> commit(std::vector<Snapshot>& snapshots);
   index::Batch compose(std::vector<Snapshot>& snapshots);
   void put_dirty(index::Batch& batch, Chunk& chunk);
+  runtime::Task<Result<void>> commit_waiting_names();
   void settle(std::vector<Snapshot>& snapshots);
   runtime::Task<Result<void>> sync_files();
   runtime::Task<Result<void>> write_batch(index::Batch batch);
@@ -76,6 +77,10 @@ class Checkpoint {
   runtime::WaitQueue flush_ended_;
   uint64_t flushes_asked_ = 0, flushes_covered_ = 0;
   bool flushing_ = false;
+  std::vector<Chunk*> naming_;  // wait for their dirty records; pinned by the callers
+  runtime::WaitQueue names_ended_;
+  uint64_t names_asked_ = 0, names_covered_ = 0;
+  bool names_on_their_way_ = false;
   uint64_t named_pages_ = 0;
   uint64_t flushes_ = 0, checkpoints_ = 0;
 };
