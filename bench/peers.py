@@ -35,7 +35,7 @@ class Server:
 
     def __init__(self, lab, name):
         self.lab, self.name, self.processes = lab, name, []
-        self.socket = lab.dir / f"{name}.sock"
+        self.socket = lab.dir / f"{name}.{len(lab.processes)}.sock"
         self.uri = f"nbd+unix:///?socket={self.socket}"
 
     def wait(self):
@@ -81,7 +81,7 @@ class Foreshard(Server):
 
     def __init__(self, lab, name, together, cache, server_cache):
         super().__init__(lab, name)
-        directory = lab.dir / f"{name}.region"
+        directory = lab.dir / f"{name}.{len(lab.processes)}"
         address = f"unix:{directory}/foreshard.sock"
         self.uri = f"nbd+unix:///v?socket={self.socket}"
         up = [FORESHARD, "up", "--dir", directory, "--zones", "a,b,c", "--servers-per-zone", "2", "--server-cache",
