@@ -32,6 +32,7 @@ class StoreWorld {
   runtime::Executor& executor() { return world_.runtime(node_).executor(); }
   index::MapIndexState& index_state() { return index_state_; }
   ChunkStore& store();
+  runtime::Runtime& runtime() { return world_.runtime(node_); }
   DiskStoreOptions& options() { return options_; }
 
  private:

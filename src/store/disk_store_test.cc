@@ -1,0 +1,239 @@
+// Proves that what a disk does wrong is found and said: flipped bits, lost, misdirected and swapped pages, rotten
+// superblocks, a full disk; and that the store keeps what it holds over clean and unclean stops on a real disk.
+#include "store/disk_store.h"
+
+#include <gtest/gtest.h>
+
+#include "base/buffer.h"
+#include "index/rocks_index.h"
+#include "runtime/real_runtime.h"
+#include "runtime/test_folder.h"
+#include "store/crash_model.h"
+#include "store/store_world.h"
+
+namespace foreshard::store {
+namespace {
+
+using runtime::Task;
+
+struct Admit : WriteGuard {
+  bool admitted() const override { return true; }
+};
+
+constexpr ChunkKey kKey{VolumeId{3}, 0, 5};
+
+DiskStoreOptions small_options() {
+  return {.capacity_bytes = 8 * kChunkBytes, .slot_file_bytes = 4 * kChunkBytes, .growth_bytes = kChunkBytes,
+          .free_bytes_min = 0, .scrub_bytes_per_second = 0};
+}
+
+Buffer page_of(uint64_t number, uint32_t page) {
+  Buffer buffer = Buffer::allocate(kPageBytes);
+  CrashModel::fill(buffer.span(), number, kKey, page);
+  return buffer;
+}
+
+Task<void> write_pages(ChunkStore* store, uint64_t number, uint32_t first, uint32_t pages) {
+  const Admit guard;
+  for (uint32_t page = first; page < first + pages; ++page) {
+    const Buffer data = page_of(number, page);
+    const Result<void> wrote = co_await store->write(kKey, {1, number}, page, data.span(), guard);
+    EXPECT_TRUE(wrote) << wrote.error().message();
+  }
+  const Result<void> flushed = co_await store->flush();
+  EXPECT_TRUE(flushed);
+}
+
+// The pages [0, 8) hold write `number`, but those that are listed say that they are corrupt; so does the scrubber.
+Task<void> expect_pages(ChunkStore* store, uint64_t number, std::vector<uint32_t> corrupt) {
+  std::vector<uint32_t> found;
+  for (uint32_t page = 0; page < 8; ++page) {
+    Buffer into = Buffer::allocate(kPageBytes);
+    const Result<PageMap> read = co_await store->read(kKey, page, into.span());
+    if (!read) {
+      EXPECT_EQ(read.error().code, ErrorCode::kCorrupt);
+      EXPECT_EQ(read.error().id, page);
+      found.push_back(page);
+      continue;
+    }
+    const Buffer wanted = page_of(number, page);
+    EXPECT_EQ(as_text(into.span()), as_text(wanted.span())) << page;
+  }
+  EXPECT_EQ(found, corrupt);
+  const Result<std::vector<PageFault>> faults = co_await store->scrub();
+  EXPECT_TRUE(faults);
+  std::vector<uint32_t> scrubbed;
+  for (const PageFault& fault : *faults) scrubbed.push_back(fault.page);
+  EXPECT_EQ(scrubbed, corrupt);
+}
+
+class DiskFaults : public testing::Test {
+ public:
+  DiskFaults() {
+    EXPECT_TRUE(world_.open());
+    run(write_pages(&store(), 1, 0, 8));
+  }
+  ChunkStore& store() { return world_.store(); }
+  void run(Task<void> task) { EXPECT_TRUE(world_.run(std::move(task))); }
+  StoreWorld world_{11, small_options()};
+};
+
+TEST_F(DiskFaults, AFlippedBitIsFound) {
+  ASSERT_TRUE(world_.storage().corrupt_file("slots/0", 3 * kPageBytes, kPageBytes));
+  run(expect_pages(&store(), 1, {3}));
+  EXPECT_GE(store().stats().corrupt_pages, 2u);
+}
+
+TEST_F(DiskFaults, ALostOverwriteIsFound) {
+  world_.storage().knobs().lost_write_chance = 1;
+  run(write_pages(&store(), 2, 2, 2));
+  world_.storage().knobs().lost_write_chance = 0;
+  run(write_pages(&store(), 2, 0, 2));
+  run(write_pages(&store(), 2, 4, 4));
+  run(expect_pages(&store(), 2, {2, 3}));
+}
+
+Task<void> swap_on_disk(runtime::Runtime* runtime, uint32_t a, uint32_t b) {
+  const Result<std::unique_ptr<runtime::Disk>> disk = runtime->open_disk("store");
+  const Result<std::unique_ptr<runtime::File>> file = (*disk)->open("slots/0", runtime::Disk::Open::kExisting);
+  Buffer first = Buffer::allocate(kPageBytes), second = Buffer::allocate(kPageBytes);
+  Result<void> done = co_await (*file)->read(a * kPageBytes, first.span());
+  EXPECT_TRUE(done);
+  done = co_await (*file)->read(b * kPageBytes, second.span());
+  EXPECT_TRUE(done);
+  done = co_await (*file)->write(b * kPageBytes, first.span());
+  EXPECT_TRUE(done);
+  done = co_await (*file)->write(a * kPageBytes, second.span());
+  EXPECT_TRUE(done);
+}
+
+TEST_F(DiskFaults, SwappedPagesAreFound) {
+  run(swap_on_disk(&world_.runtime(), 1, 6));
+  run(expect_pages(&store(), 1, {1, 6}));
+}
+
+TEST_F(DiskFaults, AMisdirectedWriteIsFoundInBothPlaces) {
+  world_.storage().knobs().misdirect_chance = 1;
+  run(write_pages(&store(), 2, 4, 1));
+  world_.storage().knobs().misdirect_chance = 0;
+  auto body = [](ChunkStore* store) -> Task<void> {
+    Buffer into = Buffer::allocate(kPageBytes);
+    const Result<PageMap> read = co_await store->read(kKey, 4, into.span());
+    EXPECT_EQ(read.error().code, ErrorCode::kCorrupt);
+    const Result<std::vector<PageFault>> faults = co_await store->scrub();
+    EXPECT_GE(faults->size(), 1u);
+  };
+  run(body(&store()));
+}
+
+TEST_F(DiskFaults, AReadErrorLeavesTheStoreOpen) {
+  world_.storage().knobs().read_error_chance = 1;
+  auto body = [](ChunkStore* store) -> Task<void> {
+    Buffer into = Buffer::allocate(kPageBytes);
+    const Result<PageMap> read = co_await store->read(kKey, 4, into.span());
+    EXPECT_EQ(read.error().code, ErrorCode::kIo);
+  };
+  run(body(&store()));
+  world_.storage().knobs().read_error_chance = 0;
+  run(expect_pages(&store(), 1, {}));
+}
+
+TEST_F(DiskFaults, OneRottenSuperblockRaisesLossTwoAreRefused) {
+  const uint64_t loss = store().loss();
+  ASSERT_TRUE(world_.close());
+  ASSERT_TRUE(world_.open());
+  EXPECT_EQ(store().loss(), loss);
+  ASSERT_TRUE(world_.close());
+  ASSERT_TRUE(world_.storage().corrupt_file("superblock", 0, kPageBytes));
+  ASSERT_TRUE(world_.open());
+  EXPECT_EQ(store().loss(), loss + 2);
+  run(expect_pages(&store(), 1, {}));
+  ASSERT_TRUE(world_.close());
+  ASSERT_TRUE(world_.storage().corrupt_file("superblock", 0, kPageBytes));
+  ASSERT_TRUE(world_.storage().corrupt_file("superblock", kPageBytes, kPageBytes));
+  const Result<void> opened = world_.open();
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ErrorCode::kCorrupt);
+}
+
+TEST_F(DiskFaults, AFullDiskRefusesNewChunksAndNothingElse) {
+  world_.storage().knobs().capacity_bytes = world_.storage().used_bytes();
+  auto body = [](ChunkStore* store) -> Task<void> {
+    const Admit guard;
+    const Buffer data = page_of(2, 0);
+    Result<void> wrote = co_await store->write({VolumeId{4}, 0, 0}, {1, 2}, 0, data.span(), guard);
+    EXPECT_EQ(wrote.error().code, ErrorCode::kNoSpace);
+    wrote = co_await store->write(kKey, {1, 2}, 20, data.span(), guard);
+    EXPECT_TRUE(wrote);
+    const Result<void> erased = co_await store->erase(kKey.volume, 0, UINT64_MAX);
+    EXPECT_TRUE(erased);
+    wrote = co_await store->write({VolumeId{4}, 0, 0}, {1, 2}, 0, data.span(), guard);
+    EXPECT_TRUE(wrote);
+  };
+  run(body(&store()));
+}
+
+TEST_F(DiskFaults, CallsAfterTheCloseAreRefused) {
+  auto body = [](ChunkStore* store) -> Task<void> {
+    Result<void> closed = co_await store->close();
+    EXPECT_TRUE(closed);
+    closed = co_await store->close();
+    EXPECT_TRUE(closed);
+    const Result<void> flushed = co_await store->flush();
+    EXPECT_EQ(flushed.error().code, ErrorCode::kCancelled);
+  };
+  run(body(&store()));
+}
+
+// ---- the real disk
+
+class RealStore : public testing::Test {
+ public:
+  // Opens the store, lets the task use it, and closes it or drops it where it stands.
+  void session(Task<void> (*body)(ChunkStore*), bool clean) {
+    auto runtime = runtime::RealRuntime::create();
+    ASSERT_TRUE(runtime) << runtime.error().message();
+    auto disk = (*runtime)->open_disk(folder_.path());
+    ASSERT_TRUE(disk);
+    std::unique_ptr<ChunkStore> store;
+    (*runtime)->run(use(runtime->get(), disk->get(), &store, body, clean));
+    (*runtime)->reactor().close();
+  }
+  uint64_t loss_ = 0;
+
+ private:
+  Task<void> use(runtime::Runtime* runtime, runtime::Disk* disk, std::unique_ptr<ChunkStore>* store,
+                 Task<void> (*body)(ChunkStore*), bool clean) {
+    Result<std::unique_ptr<ChunkStore>> opened =
+        co_await DiskStore::open(*runtime, *disk, index::rocks_index_opener(), small_options());
+    EXPECT_TRUE(opened) << opened.error().message();
+    if (!opened) co_return;
+    *store = std::move(*opened);
+    loss_ = (*store)->loss();
+    co_await body(store->get());
+    if (!clean) co_return;
+    const Result<void> closed = co_await (*store)->close();
+    EXPECT_TRUE(closed);
+  }
+  runtime::TestFolder folder_;
+};
+
+TEST_F(RealStore, KeepsWhatWasFlushedOverCleanAndUncleanStops) {
+  constexpr bool kClean = true;
+  session([](ChunkStore* store) -> Task<void> { co_await write_pages(store, 1, 0, 8); }, kClean);
+  EXPECT_EQ(loss_, 1u);
+  session(
+      [](ChunkStore* store) -> Task<void> {
+        co_await expect_pages(store, 1, {});
+        co_await write_pages(store, 2, 0, 8);
+      },
+      !kClean);
+  EXPECT_EQ(loss_, 1u);
+  session([](ChunkStore* store) -> Task<void> { co_await expect_pages(store, 2, {}); }, kClean);
+  EXPECT_EQ(loss_, 2u);
+  session([](ChunkStore* store) -> Task<void> { co_await expect_pages(store, 2, {}); }, kClean);
+  EXPECT_EQ(loss_, 2u);
+}
+
+}  // namespace
+}  // namespace foreshard::store
