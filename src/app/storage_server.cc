@@ -73,7 +73,8 @@ Task<Result<void>> StorageServer::enter_record() {
   *record.mutable_nonce() = meta::make_nonce(world_.random().next(), 1);
   meta::Transaction transaction;
   transaction.operations.push_back(
-      {meta::Operation::Kind::kPut, meta::server_key(options_.id), meta::encode(record), lease_});
+      {meta::Operation::Kind::kPut, meta::server_key(options_.id), meta::encode(record), 0});
+  transaction.operations.push_back({meta::Operation::Kind::kPut, meta::server_alive_key(options_.id), {}, lease_});
   CO_TRY_VOID(co_await meta_.commit(transaction));
   co_return Result<void>();
 }

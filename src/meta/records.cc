@@ -91,6 +91,7 @@ std::optional<uint64_t> parse_hex_id(std::string_view text) {
 std::string region_key() { return "/region"; }
 std::string servers_prefix() { return "/servers/"; }
 std::string server_key(ServerId server) { return "/servers/" + hex_id(server.value); }
+std::string server_alive_key(ServerId server) { return "/alive/servers/" + hex_id(server.value); }
 std::string volumes_prefix() { return "/volumes/"; }
 std::string volume_key(std::string_view name) { return fmt::format("/volumes/{}", name); }
 std::string volume_prefix(VolumeId volume) { return fmt::format("/v/{}/", hex_id(volume.value)); }

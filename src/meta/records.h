@@ -25,6 +25,8 @@ std::optional<uint64_t> parse_hex_id(std::string_view text);
 std::string region_key();
 std::string servers_prefix();
 std::string server_key(ServerId server);
+// There, under a lease, while the server lives: a hint. The record itself stays.
+std::string server_alive_key(ServerId server);
 std::string volumes_prefix();
 std::string volume_key(std::string_view name);
 // Everything of a volume but its Volume record.

@@ -101,7 +101,9 @@ Task<Result<void>> ServerProcess::enter_record() {
   record.set_capacity_bytes(store_->stats().capacity_bytes);
   meta::Transaction transaction;
   transaction.operations.push_back(
-      {meta::Operation::Kind::kPut, meta::server_key(ServerId{place_.id}), meta::encode(record), lease_});
+      {meta::Operation::Kind::kPut, meta::server_key(ServerId{place_.id}), meta::encode(record), 0});
+  transaction.operations.push_back(
+      {meta::Operation::Kind::kPut, meta::server_alive_key(ServerId{place_.id}), {}, lease_});
   CO_TRY_VOID(co_await meta_->commit(transaction));
   co_return Result<void>();
 }
