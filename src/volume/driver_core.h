@@ -14,6 +14,7 @@
 #include "volume/driver.h"
 #include "volume/interval_table.h"
 #include "volume/retained_log.h"
+#include "volume/sequence_window.h"
 #include "volume/server_link.h"
 #include "volume/shard_map.h"
 
@@ -140,7 +141,8 @@ class DriverCore final : public Driver, public LinkOwner {
   runtime::WaitQueue prefetch_ended_;
   std::function<void(const Access&)> access_sink_;
 
-  uint64_t sequence_ = 0;
+  SequenceWindow sequences_;
+  uint64_t durable_sequence_ = 0;  // every write up to it is durable on every server (R-FLUSHMARK)
   uint64_t nonce_ = 2;
   uint64_t flush_asked_ = 0;   // flushes wanted, and covered by one that has succeeded
   uint64_t flush_done_ = 0;

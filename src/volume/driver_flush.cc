@@ -44,6 +44,7 @@ Task<Result<void>> DriverCore::flush_all() {
     flushing_ = true;
     const uint64_t covers = flush_asked_;
     const uint64_t tick = retained_.newest_tick();
+    const uint64_t ended = sequences_.ended_through();
     Join join(runtime_.executor());
     for (auto& [id, entry] : servers_)
       if (entry.link && entry.link->written_tick > entry.link->durable_tick) join.add(flush_link(*entry.link, tick));
@@ -53,6 +54,7 @@ Task<Result<void>> DriverCore::flush_all() {
     if (!flushed) co_return flushed;
     // Every server is durable up to tick.
     retained_.drop_through(tick);
+    durable_sequence_ = std::max(durable_sequence_, ended);
     flush_done_ = std::max(flush_done_, covers);
   }
 }
@@ -69,7 +71,7 @@ Task<Result<void>> DriverCore::flush_link(ServerLink& link, uint64_t tick) {
     // A session that came after is as good: what its server had forgotten has been restored and flushed.
     if (link.durable_tick >= tick) co_return Result<void>();
     server::FlushRequest request{};
-    request.durable_sequence = sequence_;
+    request.durable_sequence = durable_sequence_;
     const uint64_t session = link.session();
     const Result<rpc::Reply> reply = co_await link.call(server::kMethodFlush, bytes_of(request), {}, {});
     if (reply && link.ready() && link.session() == session) {
@@ -133,7 +135,7 @@ Task<Result<void>> DriverCore::replay(ServerLink& link) {
     next = retained_.after(tick);
   }
   server::FlushRequest request{};
-  request.durable_sequence = sequence_;
+  request.durable_sequence = durable_sequence_;
   CO_TRY_VOID(co_await link.call(server::kMethodFlush, bytes_of(request), {}, {}, runtime_.now_ns() + kRestoreCallNs));
   link.durable_tick = std::max(link.durable_tick, tick);
   co_return Result<void>();

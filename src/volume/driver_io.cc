@@ -289,7 +289,7 @@ Task<Result<void>> DriverCore::write_part(uint64_t first, ConstByteSpan data, ui
 Task<Result<void>> DriverCore::write_pages(uint64_t first, ConstByteSpan data) {
   const uint64_t pages = data.size() / kPageBytes;
   const uint64_t end = first + pages;
-  const uint64_t sequence = ++sequence_;
+  const uint64_t sequence = sequences_.begin();
   if (prefetcher_.mode() != policy::PrefetchMode::kOff) observe_write(first, pages);
   before_change(first, pages);
   Result<void> written;
@@ -304,6 +304,7 @@ Task<Result<void>> DriverCore::write_pages(uint64_t first, ConstByteSpan data) {
     }
     written = co_await join.wait();
   }
+  sequences_.end(sequence);
   after_change(first, pages);
   if (written) insert_in_cache(first, data, policy::Origin::kWrite);
   co_return written;
@@ -378,7 +379,7 @@ Task<Result<void>> DriverCore::zero_part(uint64_t first, uint64_t pages, bool ma
 
 // Volumelet by volumelet; each is one call, however many chunks it covers.
 Task<Result<void>> DriverCore::zero_pages(uint64_t first, uint64_t pages, bool may_unmap) {
-  const uint64_t sequence = ++sequence_;
+  const uint64_t sequence = sequences_.begin();
   const uint64_t end = first + pages;
   before_change(first, pages);
   Result<void> zeroed;
@@ -393,6 +394,7 @@ Task<Result<void>> DriverCore::zero_pages(uint64_t first, uint64_t pages, bool m
     zeroed = co_await zero_part(page, part_end - page, may_unmap, sequence);
     page = part_end;
   }
+  sequences_.end(sequence);
   after_change(first, pages);
   co_return zeroed;
 }
@@ -445,7 +447,7 @@ Task<Result<void>> DriverCore::discard(uint64_t offset, uint64_t bytes, bool fua
     IntervalTable::Place place(intervals_, first, end, IntervalTable::Kind::kExclusive);
     co_await place.entered();
     // As advice, some would be followed and some not.
-    const bool ignored = PLANTED("trim as advice") && sequence_ % 2 == 0;
+    const bool ignored = PLANTED("trim as advice") && sequences_.ended_through() % 2 == 0;
     if (!ignored) {
       CO_TRY_VOID(co_await zero_pages(first, end - first, true));
     } else {
