@@ -81,6 +81,8 @@ Task<Result<void>> DiskStore::read_data(Chunk& chunk, uint32_t first_page, ByteS
     if (chunk.map.get(page) != PageState::kData) {
       fill_zero(bytes);
     } else if (page_checksum(chunk.identity(uuid_, page), bytes) != (*chunk.sums)[page]) {
+      // A failed write-back may have cost the page that memory still has the checksum of: not rot, but lost (R-EIO).
+      if (fail_stop_.failed()) co_return fail(fail_stop_.error());
       ++stats_.corrupt_pages;
       co_return fail(ErrorCode::kCorrupt, "page checksum", page);
     }
