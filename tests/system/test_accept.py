@@ -33,7 +33,7 @@ for suite in arguments.suites:
     attachment = Attachment(region, suite)
     options = []
     if suite == "nbdtorture":
-        options = [arguments.seconds, "--boundary", "4194304", "--trim-zeroes", "--pid", attachment.process.pid]
+        options = [arguments.seconds, "--boundary", "4194304", "--pid", attachment.process.pid]
     done = lab.run(pathlib.Path(accept.FOLDER) / "suites" / f"{suite}.sh", attachment.uri, *options, seconds=840,
                    env={**os.environ, "WORK": str(accept.WORK)})
     found = accept.counts(done.stdout)
