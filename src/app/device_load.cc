@@ -32,7 +32,7 @@ Task<Result<LoadResult>> DeviceLoad::run() {
   for (uint32_t i = 0; i < options_.depth; ++i) runtime_.executor().spawn(lane(*gate.enter()));
   co_await gate.close();
   if (!result_) co_return fail(result_.error());
-  if (cancelled_) co_return fail(ErrorCode::kCancelled, "interrupted");
+  if (cancelled_) co_return fail(ErrorCode::kCancelled, "bench", std::string("interrupted"));
 
   LoadResult result;
   result.elapsed_ns = runtime_.now_ns() - began_ns;

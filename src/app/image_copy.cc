@@ -120,7 +120,7 @@ Result<void> ImageFile::sync() {
 ImageCopy::ImageCopy(runtime::Runtime& runtime, volume::BlockDevice& device, ImageFile& file)
     : runtime_(runtime), device_(device), file_(file), bytes_(std::min(up_to_sectors(file.bytes()), device.size_bytes())) {}
 
-void ImageCopy::cancel() { keep_error(fail(ErrorCode::kCancelled, "interrupted")); }
+void ImageCopy::cancel() { keep_error(fail(ErrorCode::kCancelled, "copy", std::string("interrupted"))); }
 
 void ImageCopy::keep_error(const Result<void>& result) {
   if (result_ && !result) result_ = fail(result.error());

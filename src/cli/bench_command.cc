@@ -55,7 +55,7 @@ Task<Result<app::LoadResult>> run_load(RegionSession& session, volume::BlockDevi
   session.interrupt().on_request([&load] { load.cancel(); });
   Result<app::LoadResult> result = co_await load.run();
   session.interrupt().on_request([] {});
-  if (result && session.interrupt().requested()) co_return fail(ErrorCode::kCancelled, "interrupted");
+  if (result && session.interrupt().requested()) co_return fail(ErrorCode::kCancelled, "bench", std::string("interrupted"));
   co_return result;
 }
 

@@ -97,7 +97,7 @@ Task<Result<void>> copy_by_qemu_img(RegionSession& session, app::Attachment& att
   Result<void> result = co_await child.wait(session.runtime());
   session.interrupt().on_request({});
   co_await drawing.finish();
-  if (!result && session.interrupt().requested()) co_return fail(ErrorCode::kCancelled, "interrupted");
+  if (!result && session.interrupt().requested()) co_return fail(ErrorCode::kCancelled, "copy", std::string("interrupted"));
   if (result && work.into_volume) result = co_await attachment.driver().flush();
   co_return result;
 }

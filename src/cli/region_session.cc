@@ -20,11 +20,14 @@ Error region_out_of_reach(const std::string& address, const Error& error) {
 }
 
 Task<Result<void>> connect_and_work(const Invocation& invocation, std::string address, runtime::Runtime& runtime,
-                                    const RegionWork& work, Interrupt* interrupt) {
-  CO_TRY_VOID(co_await check_region_answers(runtime, address));
+                                    const RegionWork& work, const RegionWork& without, Interrupt* interrupt) {
+  const Result<void> answers = co_await check_region_answers(runtime, address);
+  if (!answers && !without) co_return answers;
   const std::unique_ptr<meta::RemoteMeta> meta = meta::RemoteMeta::create(runtime, address);
   RegionSession session(invocation, address, runtime, *meta, interrupt);
-  Result<void> result = co_await work(session);
+  const RegionWork& chosen = answers ? work : without;
+  Result<void> result = co_await chosen(session);
+  if (!answers && !result) result = answers;  // what is out of reach is the region, first of all
   co_await meta->close();
   co_return result;
 }
@@ -38,13 +41,13 @@ Task<Result<void>> check_region_answers(runtime::Runtime& runtime, std::string a
   co_return Result<void>();
 }
 
-Result<void> with_region(const Invocation& invocation, RegionWork work, Signals signals) {
+Result<void> with_region(const Invocation& invocation, RegionWork work, Signals signals, RegionWork without) {
   TRY(std::string address, app::region_address(invocation.region));
   if (signals == Signals::kHandled) Interrupt::prepare();
   TRY(std::unique_ptr<runtime::RealRuntime> runtime, runtime::RealRuntime::create());
-  if (signals == Signals::kDefault) return runtime->run(connect_and_work(invocation, address, *runtime, work, nullptr));
+  if (signals == Signals::kDefault) return runtime->run(connect_and_work(invocation, address, *runtime, work, without, nullptr));
   Interrupt interrupt(*runtime);
-  return runtime->run(connect_and_work(invocation, address, *runtime, work, &interrupt));
+  return runtime->run(connect_and_work(invocation, address, *runtime, work, without, &interrupt));
 }
 
 }  // namespace foreshard::cli

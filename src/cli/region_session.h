@@ -45,8 +45,10 @@ runtime::Task<Result<void>> check_region_answers(runtime::Runtime& runtime, std:
 using RegionWork = std::function<runtime::Task<Result<void>>(RegionSession&)>;
 
 // Runs the work on a reactor of its own, connected to the region that the invocation names.
-// Signals end the process at once, or (kHandled) as the work asks its session's interrupt().
+// Signals end the process at once, or (kHandled) as the work asks its session's interrupt(). When nobody answers there,
+// `without` is run instead, if given; its session's metadata is not to be used.
 enum class Signals { kDefault, kHandled };
-Result<void> with_region(const Invocation& invocation, RegionWork work, Signals signals = Signals::kDefault);
+Result<void> with_region(const Invocation& invocation, RegionWork work, Signals signals = Signals::kDefault,
+                         RegionWork without = {});
 
 }  // namespace foreshard::cli

@@ -8,6 +8,7 @@
 
 #include "app/control_client.h"
 #include "app/process.h"
+#include "app/region_folder.h"
 #include "base/units.h"
 #include "cli/driver_session.h"
 #include "cli/region_session.h"
@@ -212,7 +213,10 @@ Fields volume_fields(const meta::pb::Volume& volume, const MaybeAttachment& atta
   }
   fields.emplace_back("attached", fmt::format("host {}, pid {}, zone {}, epoch {}", attachment->host(), attachment->pid(),
                                               attachment->zone(), attachment->epoch()));
-  fields.emplace_back("driver", alive ? "alive" : "gave no sign lately; the next attach takes over");
+  const bool dead = app::surely_dead(*attachment);
+  fields.emplace_back("driver", dead    ? "dead; the next attach takes over"
+                                : alive ? "alive"
+                                        : "gave no sign lately; the next attach takes over");
   if (!attachment->export_uri().empty()) fields.emplace_back("export", attachment->export_uri());
   return fields;
 }
@@ -240,6 +244,25 @@ Task<Result<void>> show_volume(RegionSession& session, std::string name) {
   co_return Result<void>();
 }
 
+// While the region is away its drivers live on: the one of this volume, if its socket is where it usually is, tells what
+// its clients wait for.
+Task<Result<void>> show_volume_of_driver(RegionSession& session, std::string name) {
+  CO_TRY(const std::string address, app::socket_in(app::folder_of_address(session.address()), "attach-" + name));
+  const uint64_t deadline_ns = session.runtime().now_ns() + kDriverAnswersWithinNs;
+  CO_TRY(const app::pb::DriverStatus status,
+         co_await app::ask_control<app::pb::DriverStatus>(session.runtime(), address, app::kMethodDriverStatus,
+                                                          app::pb::Empty(), deadline_ns));
+  Fields fields = {{"name", status.volume()},
+                   {"id", std::to_string(status.volume_id())},
+                   {"size", fmt::format("{} ({} bytes)", format_size(status.size_bytes()), status.size_bytes())},
+                   {"region", "does not answer at " + session.address() + "; this is what the driver knows"}};
+  append_driver_fields(fields, status);
+  const Json value = {{"name", status.volume()},     {"id", status.volume_id()}, {"size_bytes", status.size_bytes()},
+                      {"region_answers", false},     {"attached", true},         {"driver", driver_json(status)}};
+  session.invocation().print(value, fields_text(fields));
+  co_return Result<void>();
+}
+
 void add_info(CLI::App& volume, Invocation& invocation) {
   auto name = std::make_shared<std::string>();
   CLI::App* info = volume.add_subcommand("info", "Show one volume: state, attachment, what its clients wait for");
@@ -247,7 +270,9 @@ void add_info(CLI::App& volume, Invocation& invocation) {
   info->footer("'waiting for' names the server that requests wait for: they go on by themselves when it is back.\n");
   info->callback([&invocation, name] {
     invocation.run = [&invocation, name] {
-      return with_region(invocation, [name](RegionSession& session) { return show_volume(session, *name); });
+      return with_region(
+          invocation, [name](RegionSession& session) { return show_volume(session, *name); }, Signals::kDefault,
+          [name](RegionSession& session) { return show_volume_of_driver(session, *name); });
     };
   });
 }
