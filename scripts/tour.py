@@ -47,6 +47,8 @@ class Watcher:
         before, at = counters(self.region, self.volume), time.monotonic()
         while not self.ended.wait(1):
             now, then = counters(self.region, self.volume), time.monotonic()
+            if now is None:
+                say("    the region does not answer; requests wait in the driver")
             if now is None or before is None:
                 before, at = now, then
                 continue
@@ -62,7 +64,9 @@ class Watcher:
 
 
 def counters(region, volume):
-    return region.json("volume", "info", volume).get("driver")
+    """The driver's counters; nothing while the region cannot be asked who drives the volume."""
+    done = region.cli("volume", "info", volume, "-o", "json")
+    return json.loads(done.stdout).get("driver") if done.returncode == 0 else None
 
 
 def make_image(lab):
@@ -162,15 +166,16 @@ def tour(lab, region, figures):
                            "--size=128m", "--io_size=64m"))
 
     say("\n== kill -9 the region in the middle of writes, start it again: the clients only see a pause")
-    begin = time.monotonic()
     writer = threading.Thread(target=lambda: figures.append(fio(
         lab, second.uri, "random writes across the crash", "--rw=randwrite", "--bs=16k", "--iodepth=8", "--size=128m",
         "--time_based", "--runtime=8", "--verify=crc32c", "--do_verify=1")))
     writer.start()
-    time.sleep(2)
-    region.kill()
-    region.start()
-    writer.join()
+    with Watcher(region, "scratch"):
+        time.sleep(3)
+        region.kill()
+        time.sleep(2)
+        region.start()
+        writer.join()
     lab.check("the driver lived on", attachment.process.poll() is None and second.process.poll() is None)
 
     say("\n== where it was hot")
@@ -207,7 +212,7 @@ def main():
     attachment, second, prefetch, files = tour(lab, region, figures)
     summary(lab, region, figures, prefetch, files)
 
-    binary = ROOT / "build" / "foreshard"
+    binary = "build/foreshard"
     if arguments.stay and not lab.failed:
         lab.leave_running()
         say(f"\nthe region stays up (processes {region.process.pid}, {attachment.process.pid}, {second.process.pid})")
