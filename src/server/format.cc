@@ -82,7 +82,8 @@ Result<ParsedRange> decode_range_note(const std::string& key, const std::string&
 Result<ParsedFence> decode_fence_note(const std::string& key, const std::string& value) {
   TRY(const FenceNote note, unseal<FenceNote>(key, value, kFenceNotePrefix, 8));
   const std::string_view id = std::string_view(key).substr(kFenceNotePrefix.size());
-  if (note.state < 1 || note.state > 3 || note.reserved != 0) return fail(ErrorCode::kCorrupt, "server record: fence state");
+  if (note.state < 1 || note.state > 3 || note.reserved != 0)
+    return fail(ErrorCode::kCorrupt, "server record: fence state");
   return ParsedFence{VolumeId{load_big_endian64(id)}, Epoch{note.epoch}, static_cast<FenceState>(note.state)};
 }
 

@@ -73,7 +73,8 @@ ReplicaServer::ReplicaServer(runtime::Runtime& runtime, store::ChunkStore& store
 ReplicaServer::~ReplicaServer() = default;
 
 void ReplicaServer::add(uint16_t method, Method member) {
-  service_->handle(method, [this, member](rpc::Peer& peer, rpc::Request& request) { return (this->*member)(peer, request); });
+  service_->handle(method,
+                   [this, member](rpc::Peer& peer, rpc::Request& request) { return (this->*member)(peer, request); });
 }
 
 Task<Result<void>> ReplicaServer::start() {
@@ -148,7 +149,8 @@ bool ReplicaServer::read_cached(const ReadRequest& r, ByteSpan into) {
   const uint64_t first = first_key(r.name, r.chunk, r.first_page);
   for (uint32_t i = 0; i < r.pages; ++i)
     if (!cache_.contains(first + i)) return false;
-  for (uint32_t i = 0; i < r.pages; ++i) std::memcpy(into.data() + i * kPageBytes, cache_.find(first + i).data, kPageBytes);
+  for (uint32_t i = 0; i < r.pages; ++i)
+    std::memcpy(into.data() + i * kPageBytes, cache_.find(first + i).data, kPageBytes);
   return true;
 }
 
@@ -175,7 +177,8 @@ Task<Result<rpc::Reply>> ReplicaServer::on_read(rpc::Peer&, rpc::Request& reques
     if (!states) {
       if (states.error().code == ErrorCode::kLossy) co_return fail(from_store(states.error()));
       if (states.error().code == ErrorCode::kCorrupt)
-        LOG_WARN("server {}: volume {} chunk {}: {}", options_.id.value, r.name.volume, r.chunk, states.error().message());
+        LOG_WARN("server {}: volume {} chunk {}: {}", options_.id.value, r.name.volume, r.chunk,
+                 states.error().message());
       co_return fail(states.error());
     }
     if (!states->any_data()) {
@@ -250,7 +253,8 @@ Task<Result<rpc::Reply>> ReplicaServer::on_flush(rpc::Peer&, rpc::Request& reque
 
 Task<Result<rpc::Reply>> ReplicaServer::on_states(rpc::Peer&, rpc::Request& request) {
   CO_TRY(const StatesRequest r, parse<StatesRequest>(request));
-  if (r.chunks == 0 || r.chunks > kStatesChunksMax || r.layer != 0) co_return fail(ErrorCode::kInvalid, "states: bad range");
+  if (r.chunks == 0 || r.chunks > kStatesChunksMax || r.layer != 0)
+    co_return fail(ErrorCode::kInvalid, "states: bad range");
   CO_TRY(Sessions::Work work, sessions_.enter(r.name));
   CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, r.first_chunk, r.chunks));
   rpc::Reply reply;

@@ -22,7 +22,8 @@ Result<void> check_state(const meta::pb::Volume& volume, const DriverOptions& op
     if (options.importing) return {};
     return fail(ErrorCode::kInvalid, "attach",
                 fmt::format("volume '{0}' is not whole: its import has not finished. Run the import again, or "
-                            "'foreshard volume rm {0}'", name));
+                            "'foreshard volume rm {0}'",
+                            name));
   }
   return fail(ErrorCode::kInvalid, "attach", fmt::format("volume '{}' is not ready to attach", name));
 }
@@ -75,8 +76,9 @@ Task<Result<Claim>> claim_volume(runtime::Runtime& runtime, meta::Meta& meta, co
   Claim claim;
   CO_TRY(const std::optional<meta::Entry> entry, co_await meta.get(meta::volume_key(options.volume)));
   if (!entry)
-    co_return fail(ErrorCode::kNotFound, "attach",
-                   fmt::format("there is no volume '{}'; 'foreshard volume ls' lists those that there are", options.volume));
+    co_return fail(
+        ErrorCode::kNotFound, "attach",
+        fmt::format("there is no volume '{}'; 'foreshard volume ls' lists those that there are", options.volume));
   CO_TRY(claim.volume, meta::decode<meta::pb::Volume>(*entry));
   CO_TRY_VOID(check_state(claim.volume, options));
   const VolumeId id{claim.volume.id()};

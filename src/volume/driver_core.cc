@@ -15,15 +15,16 @@ namespace {
 
 using runtime::Task;
 
-constexpr uint64_t kLookAfterNs = 500'000'000;      // between looks at retained data, heat, wishes
-constexpr uint64_t kFirstOpenNs = 10'000'000'000;   // how long attach waits for servers that do not answer
-constexpr uint64_t kDetachDrainNs = 10'000'000'000; // how long detach waits for requests under way
+constexpr uint64_t kLookAfterNs = 500'000'000;       // between looks at retained data, heat, wishes
+constexpr uint64_t kFirstOpenNs = 10'000'000'000;    // how long attach waits for servers that do not answer
+constexpr uint64_t kDetachDrainNs = 10'000'000'000;  // how long detach waits for requests under way
 constexpr uint64_t kPollNs = 10'000'000;
 constexpr double kHeatMemorySeconds = 60;
 
 }  // namespace
 
-Task<Result<std::unique_ptr<Driver>>> Driver::attach(runtime::Runtime& runtime, meta::Meta& meta, DriverOptions options) {
+Task<Result<std::unique_ptr<Driver>>> Driver::attach(runtime::Runtime& runtime, meta::Meta& meta,
+                                                     DriverOptions options) {
   const uint64_t driver_id = runtime.random().next() | 1;
   CO_TRY(Claim claim, co_await claim_volume(runtime, meta, options, driver_id));
   auto core = std::make_unique<DriverCore>(runtime, meta, std::move(options), std::move(claim));
@@ -75,7 +76,8 @@ Task<Result<void>> DriverCore::start() {
   for (auto& [id, entry] : servers_) {
     const bool opened = co_await entry.link->wait_ready(deadline_ns);
     if (ended_.is_set()) co_return fail(end_reason_);
-    if (!opened) LOG_WARN("volume {}: server {} does not answer; what lies there waits for it", options_.volume, id.value);
+    if (!opened)
+      LOG_WARN("volume {}: server {} does not answer; what lies there waits for it", options_.volume, id.value);
   }
   co_return Result<void>();
 }
@@ -89,7 +91,8 @@ Task<Result<void>> DriverCore::load_region() {
 Result<void> DriverCore::add_server(const meta::pb::Server& record, const meta::Entry& entry) {
   ServerEntry& server = servers_[ServerId{record.id()}];
   if (server.link) return {};
-  if (!server.in_sync.ParseFromString(entry.value)) return fail(ErrorCode::kCorrupt, "a volume's server record", entry.key);
+  if (!server.in_sync.ParseFromString(entry.value))
+    return fail(ErrorCode::kCorrupt, "a volume's server record", entry.key);
   server.revision = entry.modified;
   server.zone = record.zone();
   uint64_t round_trip_ns = 0;
@@ -113,7 +116,8 @@ Task<Result<void>> DriverCore::load_servers() {
     const auto known = servers_.find(ServerId{*id});
     if (known != servers_.end() && known->second.link) continue;
     CO_TRY(const std::optional<meta::Entry> found, co_await meta_.get(meta::server_key(ServerId{*id})));
-    if (!found) co_return fail(ErrorCode::kUnavailable, "attach", fmt::format("server {} is not registered in the region", *id));
+    if (!found)
+      co_return fail(ErrorCode::kUnavailable, "attach", fmt::format("server {} is not registered in the region", *id));
     meta::pb::Server record;
     if (!record.ParseFromString(found->value)) co_return fail(ErrorCode::kCorrupt, "a server's record", found->key);
     CO_TRY_VOID(add_server(record, entry));
@@ -174,7 +178,8 @@ Task<void> DriverCore::look_after() {
     const bool stopped = co_await stopping_.wait_until(runtime_.now_ns() + kLookAfterNs);
     if (stopped || ended_.is_set()) co_return;
     sample_heat(static_cast<double>(kLookAfterNs) * 1e-9);
-    const bool old = !retained_.empty() && runtime_.now_ns() - retained_.oldest_time_ns() > options_.retained_age_ns_max;
+    const bool old =
+        !retained_.empty() && runtime_.now_ns() - retained_.oldest_time_ns() > options_.retained_age_ns_max;
     if (old || retained_.bytes() > options_.retained_bytes_max) {
       const Result<void> flushed = co_await flush_all();
       if (!flushed) LOG_DEBUG("volume {}: flush: {}", options_.volume, flushed.error().message());

@@ -1,6 +1,7 @@
 // DriverCore: the driver itself (driver.h says what it promises). Its parts: IntervalTable orders, ShardMap routes,
 // a ServerLink per server talks, RetainedLog remembers what is not flushed, PageCache and Prefetcher serve reads.
-// Files: driver_core.cc its life, driver_io.cc the data path, driver_flush.cc flushing and restoring.
+// Files: driver_core.cc its life, driver_io.cc the data path, driver_prefetch.cc prefetching, driver_flush.cc flushing
+// and restoring.
 #pragma once
 
 #include <map>
@@ -19,6 +20,14 @@
 #include "volume/shard_map.h"
 
 namespace foreshard::volume {
+
+inline uint64_t chunk_of(uint64_t page) { return page / kPagesPerChunk; }
+inline uint64_t chunk_end_page(uint64_t page) { return (chunk_of(page) + 1) * kPagesPerChunk; }
+// A request on its way out, as bytes.
+template <class T>
+ByteSpan bytes_of(T& object) {
+  return {reinterpret_cast<std::byte*>(&object), sizeof object};
+}
 
 class DriverCore final : public Driver, public LinkOwner {
  public:
@@ -108,13 +117,15 @@ class DriverCore final : public Driver, public LinkOwner {
   runtime::Task<Result<void>> wait_for_room();
   void count_access(uint64_t offset, uint64_t bytes, bool write);
   void count_heat(uint64_t offset, uint64_t bytes, bool write);
+  runtime::Task<Result<std::vector<Extent>>> extents(uint64_t first_page, uint64_t pages, uint32_t extents_max);
+
+  // ---- prefetching (driver_prefetch.cc)
   void observe(const policy::Observation& seen);
   void observe_write(uint64_t first, uint64_t pages);
   void start_prefetches();
   runtime::Task<void> prefetch_range(policy::PageRange range);
   runtime::Task<Result<void>> prefetch_part(uint64_t first, uint64_t pages);
   runtime::Task<bool> wait_for_prefetch(uint64_t page);
-  runtime::Task<Result<std::vector<Extent>>> extents(uint64_t first_page, uint64_t pages, uint32_t extents_max);
 
   // ---- flushing and restoring (driver_flush.cc)
   runtime::Task<Result<void>> flush_all();

@@ -20,11 +20,6 @@ constexpr uint64_t kReplaysAtOnce = 64;
 constexpr uint64_t kRestoreCallNs = 30'000'000'000;
 constexpr uint64_t kIdentityTimeoutNs = 60'000'000'000;
 
-template <class T>
-ByteSpan bytes_of(T& object) {
-  return {reinterpret_cast<std::byte*>(&object), sizeof object};
-}
-
 }  // namespace
 
 Task<Result<void>> DriverCore::flush() {
@@ -65,7 +60,8 @@ Task<Result<void>> DriverCore::flush_link(ServerLink& link, uint64_t tick) {
     if (!link.ready()) {
       const bool in_time = co_await link.wait_ready(deadline_ns);
       if (ended_.is_set()) co_return fail(end_reason_);
-      if (!in_time) co_return fail(ErrorCode::kTimeout, "no answer from the server within --io-timeout", link.server().value);
+      if (!in_time)
+        co_return fail(ErrorCode::kTimeout, "no answer from the server within --io-timeout", link.server().value);
       if (link.given_up()) co_return fail(ErrorCode::kCancelled, "the driver is detached");
     }
     // A session that came after is as good: what its server had forgotten has been restored and flushed.
@@ -103,8 +99,8 @@ Task<Result<void>> DriverCore::restore(ServerLink& link, server::OpenReply opene
     co_return fail(std::move(reason));
   }
   if (opened.loss == entry.in_sync.loss() || PLANTED("skip loss check")) co_return Result<void>();
-  LOG_INFO("server {} came back and may have forgotten writes: {} retained bytes are written again", link.server().value,
-           retained_.bytes());
+  LOG_INFO("server {} came back and may have forgotten writes: {} retained bytes are written again",
+           link.server().value, retained_.bytes());
   ++link.replays;
   CO_TRY_VOID(co_await replay(link));
   co_return co_await record_identity(entry, opened);
@@ -172,8 +168,8 @@ Task<Result<void>> DriverCore::record_identity(ServerEntry& entry, server::OpenR
   transaction.compares.push_back(claim_guard(claim_));
   transaction.compares.push_back({meta::Compare::Target::kModified, key, entry.revision, {}});
   transaction.operations.push_back({meta::Operation::Kind::kPut, key, next.SerializeAsString(), 0});
-  CO_TRY(const meta::TransactionResult result,
-         co_await meta::commit_settled(runtime_, meta_, std::move(transaction), runtime_.now_ns() + kIdentityTimeoutNs));
+  CO_TRY(const meta::TransactionResult result, co_await meta::commit_settled(runtime_, meta_, std::move(transaction),
+                                                                             runtime_.now_ns() + kIdentityTimeoutNs));
   if (!result.succeeded) {
     // The record changes under the attachment only: somebody else holds it, or an earlier try of ours got through.
     CO_TRY(const std::optional<meta::Entry> now, co_await meta_.get(key));

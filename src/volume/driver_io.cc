@@ -1,4 +1,4 @@
-// The driver's data path: ordering, routing, retrying, caching, prefetching.
+// The driver's data path: ordering, routing, retrying, caching.
 #include <algorithm>
 #include <cstring>
 
@@ -15,13 +15,7 @@ using runtime::Task;
 
 constexpr uint64_t kNotHereRetries = 5;
 constexpr uint64_t kNotHerePauseNs = 50'000'000;
-constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
 constexpr uint64_t kMetaPauseNs = 100'000'000;
-
-template <class T>
-ByteSpan bytes_of(T& object) {
-  return {reinterpret_cast<std::byte*>(&object), sizeof object};
-}
 
 // Whether the call may be made again once the server is back under a new session.
 bool worth_retrying(ErrorCode code) {
@@ -35,9 +29,6 @@ bool worth_retrying(ErrorCode code) {
     default: return false;
   }
 }
-
-uint64_t chunk_of(uint64_t page) { return page / kPagesPerChunk; }
-uint64_t chunk_end_page(uint64_t page) { return (chunk_of(page) + 1) * kPagesPerChunk; }
 
 }  // namespace
 
@@ -76,7 +67,8 @@ Task<Result<rpc::Reply>> DriverCore::perform(Part& part) {
     if (!link.ready()) {
       const bool in_time = co_await link.wait_ready(deadline_ns);
       if (ended_.is_set()) co_return fail(end_reason_);
-      if (!in_time) co_return fail(ErrorCode::kTimeout, "no answer from the server within --io-timeout", link.server().value);
+      if (!in_time)
+        co_return fail(ErrorCode::kTimeout, "no answer from the server within --io-timeout", link.server().value);
       if (link.given_up()) co_return fail(ErrorCode::kCancelled, "the driver is detached");
       continue;
     }
@@ -232,17 +224,6 @@ Task<Result<void>> DriverCore::read(uint64_t offset, ByteSpan into) {
 }
 
 // ---- writes
-
-void DriverCore::observe_write(uint64_t first, uint64_t pages) {
-  policy::Observation seen;
-  seen.time_ns = runtime_.now_ns();
-  seen.volume = volume_id();
-  seen.first_page = first;
-  seen.pages = static_cast<uint32_t>(pages);
-  seen.write = true;
-  observe(seen);
-  start_prefetches();
-}
 
 void DriverCore::before_change(uint64_t first, uint64_t pages) {
   fill_guard_.changed(first, pages);
@@ -458,7 +439,7 @@ Task<Result<void>> DriverCore::discard(uint64_t offset, uint64_t bytes, bool fua
   co_return Result<void>();
 }
 
-// ---- accounting, prediction
+// ---- accounting
 
 void DriverCore::count_access(uint64_t offset, uint64_t bytes, bool write) {
   (write ? writes_ : reads_) += 1;
@@ -472,89 +453,6 @@ void DriverCore::count_heat(uint64_t offset, uint64_t bytes, bool write) {
   if (volumelet == nullptr) return;
   (write ? volumelet->heat.writes : volumelet->heat.reads) += 1;
   (write ? volumelet->heat.written_bytes : volumelet->heat.read_bytes) += bytes;
-}
-
-void DriverCore::observe(const policy::Observation& seen) { prefetcher_.on_access(seen, to_fetch_); }
-
-void DriverCore::start_prefetches() {
-  for (const policy::PageRange& range : to_fetch_) runtime_.executor().spawn(prefetch_range(range));
-  to_fetch_.clear();
-}
-
-void DriverCore::prefetch(uint64_t offset, uint64_t bytes) {
-  if (bytes == 0 || cache_.capacity_bytes() == 0) return;
-  const uint64_t first = offset / kPageBytes;
-  const uint64_t pages = (offset + bytes + kPageBytes - 1) / kPageBytes - first;
-  const policy::PageRange range{first, static_cast<uint32_t>(std::min<uint64_t>(pages, kHintPagesMax))};
-  prefetcher_.hint(range, to_fetch_);
-  start_prefetches();
-}
-
-Task<void> DriverCore::prefetch_range(policy::PageRange range) {
-  const std::optional<runtime::Gate::Pass> pass = background_.enter();
-  const uint64_t end = range.first_page + range.pages;
-  uint64_t page = range.first_page;
-  bool good = pass.has_value();
-  while (good && page < end) {
-    const uint64_t part_end = std::min(end, chunk_end_page(page));
-    const Result<void> fetched = co_await prefetch_part(page, part_end - page);
-    good = fetched.has_value();
-    const policy::PageRange part{page, static_cast<uint32_t>(part_end - page)};
-    if (good) {
-      prefetcher_.on_fetched(part);
-      page = part_end;
-    }
-  }
-  if (page < end) prefetcher_.on_dropped(policy::PageRange{page, static_cast<uint32_t>(end - page)});
-}
-
-// A reader that comes while its page is on the way waits for it instead of asking twice. True: it has ended.
-Task<bool> DriverCore::wait_for_prefetch(uint64_t page) {
-  const auto covers = [this, page] {
-    auto range = prefetching_.upper_bound(page);
-    return range != prefetching_.begin() && page < (--range)->second;
-  };
-  if (!covers()) co_return false;
-  while (covers()) co_await prefetch_ended_.wait();
-  co_return true;
-}
-
-// A prefetch takes no place in the interval table and waits for nobody: the fill guard keeps old contents out, and
-// a server that is not there is not asked.
-Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
-  Volumelet* volumelet = map_.find(chunk_of(first));
-  if (volumelet == nullptr || volumelet->link == nullptr || !volumelet->link->ready())
-    co_return fail(ErrorCode::kUnavailable, "prefetch: server not ready");
-  ServerLink& link = *volumelet->link;
-  server::ReadRequest request{};
-  request.chunk = chunk_of(first);
-  request.first_page = static_cast<uint32_t>(first % kPagesPerChunk);
-  request.pages = static_cast<uint32_t>(pages);
-  request.flags = server::kReadIsPrefetch;
-  Buffer data = Buffer::allocate(pages * kPageBytes);
-  const uint64_t session = link.session();
-  const policy::FillGuard::Ticket ticket = fill_guard_.issue(first, pages);
-  prefetching_[first] = std::max(prefetching_[first], first + pages);
-  Result<rpc::Reply> answer = co_await link.call(server::kMethodRead, bytes_of(request), {}, data.span());
-  // Readers who wait look into the cache once this has run on.
-  prefetching_.erase(first);
-  prefetch_ended_.wake_all();
-  CO_TRY(const rpc::Reply reply, std::move(answer));
-  if (!link.ready() || link.session() != session) co_return fail(ErrorCode::kStaleSession, "prefetch: old session");
-  if (reply.control.size() < sizeof(server::ReadReply)) co_return fail(ErrorCode::kInvalid, "read: short answer");
-  if (load_object<server::ReadReply>(reply.control.span()).all_zero != 0) {
-    std::memset(data.data(), 0, data.size());
-  } else if (reply.data_size != data.size()) {
-    co_return fail(ErrorCode::kInvalid, "read: short answer", reply.data_size);
-  }
-  if (!PLANTED("late fill") && !fill_guard_.unchanged(ticket, first, pages))
-    co_return fail(ErrorCode::kConflict, "prefetch: overtaken by a write");
-  for (uint64_t i = 0; i < pages; ++i) {
-    if (cache_.contains(first + i)) continue;
-    std::byte* place = cache_.insert(first + i, policy::Origin::kPrefetch);
-    if (place != nullptr) std::memcpy(place, data.data() + i * kPageBytes, kPageBytes);
-  }
-  co_return Result<void>();
 }
 
 // ---- allocation
@@ -575,7 +473,8 @@ Task<Result<std::vector<Extent>>> DriverCore::extents(uint64_t first_page, uint6
     part.chunk = chunk;
     part.control = bytes_of(request);
     CO_TRY(const rpc::Reply reply, co_await perform(part));
-    if (reply.data.size() != request.chunks * sizeof(store::PageMap)) co_return fail(ErrorCode::kInvalid, "states: short answer");
+    if (reply.data.size() != request.chunks * sizeof(store::PageMap))
+      co_return fail(ErrorCode::kInvalid, "states: short answer");
     const uint64_t known_end = std::min(end, (chunk + request.chunks) * kPagesPerChunk);
     if (!granted(page, known_end - page)) continue;  // as for reads (R-GRANT): asked again
     for (; page < known_end; ++page) {

@@ -110,7 +110,8 @@ void run_story(Story story, uint64_t seed = 1) {
   runtime::SimWorld world(seed);
   const runtime::NodeId region = world.add_node("region");
   world.start(region, [](SimRuntime& r) { return std::make_unique<RegionProcess>(r); });
-  ASSERT_TRUE(world.run_until([&] { return static_cast<RegionProcess*>(world.process(region))->ready; }, 10'000'000'000));
+  ASSERT_TRUE(
+      world.run_until([&] { return static_cast<RegionProcess*>(world.process(region))->ready; }, 10'000'000'000));
   const runtime::NodeId client = world.add_node("client");
   world.start(client, [story](SimRuntime& r) { return std::make_unique<Client>(r, story); });
   EXPECT_TRUE(world.run_until([&] { return static_cast<Client*>(world.process(client))->done; }, 600'000'000'000));

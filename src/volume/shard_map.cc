@@ -32,7 +32,8 @@ runtime::Task<Result<uint64_t>> ShardMap::first_chunk_of(uint64_t chunk) {
          co_await meta_.range(meta::volumelets_prefix(volume_), meta::volumelet_key(volume_, chunk + 1), 1, true));
   if (below.entries.empty()) co_return fail(ErrorCode::kNotFound, "shard map: no volumelet holds the chunk", chunk);
   const std::string& key = below.entries.front().key;
-  const std::optional<uint64_t> first = meta::parse_hex_id(std::string_view(key).substr(meta::volumelets_prefix(volume_).size()));
+  const std::optional<uint64_t> first =
+      meta::parse_hex_id(std::string_view(key).substr(meta::volumelets_prefix(volume_).size()));
   if (!first) co_return fail(ErrorCode::kCorrupt, "shard map: key", key);
   co_return *first;
 }
@@ -40,7 +41,8 @@ runtime::Task<Result<uint64_t>> ShardMap::first_chunk_of(uint64_t chunk) {
 runtime::Task<Result<Volumelet*>> ShardMap::load(uint64_t chunk) {
   CO_TRY(const uint64_t first, co_await first_chunk_of(chunk));
   const std::string end = meta::prefix_end(meta::volumelets_prefix(volume_));
-  CO_TRY(const meta::RangeResult range, co_await meta_.range(meta::volumelet_key(volume_, first), end, kEntriesPerLoad));
+  CO_TRY(const meta::RangeResult range,
+         co_await meta_.range(meta::volumelet_key(volume_, first), end, kEntriesPerLoad));
   for (const meta::Entry& entry : range.entries) {
     meta::pb::Volumelet record;
     if (!record.ParseFromString(entry.value) || record.chunks() == 0)

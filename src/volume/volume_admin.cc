@@ -232,7 +232,8 @@ Task<Result<meta::pb::Volume>> begin_volume(runtime::Runtime& runtime, meta::Met
       CO_TRY(const meta::pb::Volume there, meta::decode<meta::pb::Volume>(*present));
       std::string detail = fmt::format("a volume '{}' exists already; use another name", options.name);
       if (there.state() == meta::pb::VOLUME_CREATING)
-        detail = fmt::format("the creation of '{0}' was broken off; 'foreshard volume rm {0}', then again", options.name);
+        detail =
+            fmt::format("the creation of '{0}' was broken off; 'foreshard volume rm {0}', then again", options.name);
       co_return fail(ErrorCode::kExists, "volume create", std::move(detail));
     }
     CO_TRY(const std::optional<meta::Entry> entry, co_await meta.get(meta::region_key()));
@@ -273,7 +274,8 @@ Task<Result<void>> put_volume(runtime::Runtime& runtime, meta::Meta& meta, meta:
   transaction.compares.push_back(unchanged(key, revision));
   if (guard) transaction.compares.push_back(*guard);
   transaction.operations.push_back(put(key, volume.SerializeAsString()));
-  CO_TRY(const meta::TransactionResult result, co_await meta::commit_settled(runtime, meta, std::move(transaction), runtime.now_ns() + kCommitTimeoutNs));
+  CO_TRY(const meta::TransactionResult result,
+         co_await meta::commit_settled(runtime, meta, std::move(transaction), runtime.now_ns() + kCommitTimeoutNs));
   if (!result.succeeded) co_return fail(ErrorCode::kConflict, "the volume changed meanwhile; run it again");
   co_return Result<void>();
 }
@@ -373,7 +375,8 @@ Task<Result<bool>> resize_volume(runtime::Runtime& runtime, meta::Meta& meta, st
   CO_TRY(VolumeEntry entry, co_await read_volume(meta, name));
   CO_TRY_VOID(check_volumelet_size(entry.volume.volumelet_bytes(), size_bytes));
   if (entry.volume.state() != meta::pb::VOLUME_READY)
-    co_return fail(ErrorCode::kInvalid, "volume resize", fmt::format("'{}' is not ready; finish its import first", name));
+    co_return fail(ErrorCode::kInvalid, "volume resize",
+                   fmt::format("'{}' is not ready; finish its import first", name));
   const uint64_t present = std::max(entry.volume.size_bytes(), entry.volume.wanted_size_bytes());
   if (size_bytes < present)
     co_return fail(ErrorCode::kInvalid, "volume resize",
@@ -414,7 +417,8 @@ Task<Result<void>> remove_volume(runtime::Runtime& runtime, meta::Meta& meta, st
   transaction.operations.push_back({meta::Operation::Kind::kErase, meta::volume_key(name), {}, 0});
   transaction.operations.push_back({meta::Operation::Kind::kErasePrefix, meta::volume_prefix(id), {}, 0});
   CO_TRY(const meta::TransactionResult result, co_await meta.commit(std::move(transaction)));
-  if (!result.succeeded) co_return fail(ErrorCode::kConflict, "volume rm", "the volume changed meanwhile; run it again");
+  if (!result.succeeded)
+    co_return fail(ErrorCode::kConflict, "volume rm", "the volume changed meanwhile; run it again");
   for (const meta::pb::Server& record : servers) {
     const server::LookRequest look{id.value};
     const Result<rpc::Reply> looked =
@@ -427,7 +431,8 @@ Task<Result<void>> remove_volume(runtime::Runtime& runtime, meta::Meta& meta, st
 Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, std::string name) {
   CO_TRY(VolumeEntry entry, co_await read_volume(meta, std::move(name)));
   if (entry.volume.state() == meta::pb::VOLUME_READY) co_return Result<void>();
-  if (entry.volume.state() != meta::pb::VOLUME_IMPORTING) co_return fail(ErrorCode::kInvalid, "the volume is not importing");
+  if (entry.volume.state() != meta::pb::VOLUME_IMPORTING)
+    co_return fail(ErrorCode::kInvalid, "the volume is not importing");
   entry.volume.set_state(meta::pb::VOLUME_READY);
   co_return co_await put_volume(runtime, meta, entry.volume, entry.revision, std::nullopt);
 }

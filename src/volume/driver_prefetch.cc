@@ -1,0 +1,111 @@
+// The driver's side of prefetching: what the policy says is fetched, and filled into the cache under the fill guard.
+#include <algorithm>
+#include <cstring>
+
+#include "base/planted.h"
+#include "volume/driver_core.h"
+
+namespace foreshard::volume {
+namespace {
+
+using runtime::Task;
+
+constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
+
+}  // namespace
+
+void DriverCore::observe(const policy::Observation& seen) { prefetcher_.on_access(seen, to_fetch_); }
+
+void DriverCore::start_prefetches() {
+  for (const policy::PageRange& range : to_fetch_) runtime_.executor().spawn(prefetch_range(range));
+  to_fetch_.clear();
+}
+
+void DriverCore::prefetch(uint64_t offset, uint64_t bytes) {
+  if (bytes == 0 || cache_.capacity_bytes() == 0) return;
+  const uint64_t first = offset / kPageBytes;
+  const uint64_t pages = (offset + bytes + kPageBytes - 1) / kPageBytes - first;
+  const policy::PageRange range{first, static_cast<uint32_t>(std::min<uint64_t>(pages, kHintPagesMax))};
+  prefetcher_.hint(range, to_fetch_);
+  start_prefetches();
+}
+
+Task<void> DriverCore::prefetch_range(policy::PageRange range) {
+  const std::optional<runtime::Gate::Pass> pass = background_.enter();
+  const uint64_t end = range.first_page + range.pages;
+  uint64_t page = range.first_page;
+  bool good = pass.has_value();
+  while (good && page < end) {
+    const uint64_t part_end = std::min(end, chunk_end_page(page));
+    const Result<void> fetched = co_await prefetch_part(page, part_end - page);
+    good = fetched.has_value();
+    const policy::PageRange part{page, static_cast<uint32_t>(part_end - page)};
+    if (good) {
+      prefetcher_.on_fetched(part);
+      page = part_end;
+    }
+  }
+  if (page < end) prefetcher_.on_dropped(policy::PageRange{page, static_cast<uint32_t>(end - page)});
+}
+
+// A reader that comes while its page is on the way waits for it instead of asking twice. True: it has ended.
+Task<bool> DriverCore::wait_for_prefetch(uint64_t page) {
+  const auto covers = [this, page] {
+    auto range = prefetching_.upper_bound(page);
+    return range != prefetching_.begin() && page < (--range)->second;
+  };
+  if (!covers()) co_return false;
+  while (covers()) co_await prefetch_ended_.wait();
+  co_return true;
+}
+
+// A prefetch takes no place in the interval table and waits for nobody: the fill guard keeps old contents out, and
+// a server that is not there is not asked.
+Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
+  Volumelet* volumelet = map_.find(chunk_of(first));
+  if (volumelet == nullptr || volumelet->link == nullptr || !volumelet->link->ready())
+    co_return fail(ErrorCode::kUnavailable, "prefetch: server not ready");
+  ServerLink& link = *volumelet->link;
+  server::ReadRequest request{};
+  request.chunk = chunk_of(first);
+  request.first_page = static_cast<uint32_t>(first % kPagesPerChunk);
+  request.pages = static_cast<uint32_t>(pages);
+  request.flags = server::kReadIsPrefetch;
+  Buffer data = Buffer::allocate(pages * kPageBytes);
+  const uint64_t session = link.session();
+  const policy::FillGuard::Ticket ticket = fill_guard_.issue(first, pages);
+  prefetching_[first] = std::max(prefetching_[first], first + pages);
+  Result<rpc::Reply> answer = co_await link.call(server::kMethodRead, bytes_of(request), {}, data.span());
+  // Readers who wait look into the cache once this has run on.
+  prefetching_.erase(first);
+  prefetch_ended_.wake_all();
+  CO_TRY(const rpc::Reply reply, std::move(answer));
+  if (!link.ready() || link.session() != session) co_return fail(ErrorCode::kStaleSession, "prefetch: old session");
+  if (reply.control.size() < sizeof(server::ReadReply)) co_return fail(ErrorCode::kInvalid, "read: short answer");
+  if (load_object<server::ReadReply>(reply.control.span()).all_zero != 0) {
+    std::memset(data.data(), 0, data.size());
+  } else if (reply.data_size != data.size()) {
+    co_return fail(ErrorCode::kInvalid, "read: short answer", reply.data_size);
+  }
+  if (!PLANTED("late fill") && !fill_guard_.unchanged(ticket, first, pages))
+    co_return fail(ErrorCode::kConflict, "prefetch: overtaken by a write");
+  for (uint64_t i = 0; i < pages; ++i) {
+    if (cache_.contains(first + i)) continue;
+    std::byte* place = cache_.insert(first + i, policy::Origin::kPrefetch);
+    if (place != nullptr) std::memcpy(place, data.data() + i * kPageBytes, kPageBytes);
+  }
+  co_return Result<void>();
+}
+
+void DriverCore::observe_write(uint64_t first, uint64_t pages) {
+  policy::Observation seen;
+  seen.time_ns = runtime_.now_ns();
+  seen.volume = volume_id();
+  seen.first_page = first;
+  seen.pages = static_cast<uint32_t>(pages);
+  seen.write = true;
+  observe(seen);
+  start_prefetches();
+}
+
+}  // namespace foreshard::volume
