@@ -220,6 +220,14 @@ def disk_jobs(bench, lab):
         server.stop()
 
 
+def add_section(path, section):
+    """At the end, but before the table to which scripts/long.sh adds its rows."""
+    path = pathlib.Path(path)
+    text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n\n"
+    before, mark, after = text.partition("## Long campaigns")
+    path.write_text(before.rstrip("\n") + "\n\n" + section + ("\n" + mark + after if mark else ""), encoding="utf-8")
+
+
 def commit():
     done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
                           check=False)
@@ -249,8 +257,7 @@ def main():
             bench.rows.append(f"| {job} | | | | | | | broke off: {str(error).splitlines()[0]} |")
             lab.check(f"{job} jobs", False, error)
     if options.append:
-        with open(options.append, "a", encoding="utf-8") as file:
-            file.write(title + HEADER + "\n" + "\n".join(bench.rows) + "\n\n")
+        add_section(options.append, title + HEADER + "\n" + "\n".join(bench.rows) + "\n")
     sys.exit(1 if lab.failed else 0)
 
 
