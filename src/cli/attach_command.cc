@@ -110,7 +110,14 @@ Task<Result<void>> serve_until_over(app::Attachment& attachment, std::string vol
   LOG_INFO("detaching {}", volume);
   const Result<void> detached = co_await attachment.detach();
   if (!ending) co_return ending;
-  co_return detached;
+  if (!detached) {
+    Error error = detached.error();
+    const std::string reason = error.detail.empty() ? fmt::format("{} ({})", error.context, error_code_name(error.code)) : error.detail;
+    error.context = "detach";
+    error.detail = fmt::format("{} was not let go in good order: {}. The next attach takes over; what was flushed is safe", volume, reason);
+    co_return fail(std::move(error));
+  }
+  co_return Result<void>();
 }
 
 void add_attach_command(CLI::App& app, Invocation& invocation) {
@@ -132,6 +139,7 @@ void add_attach_command(CLI::App& app, Invocation& invocation) {
       "  qemu-system-x86_64 ... -drive file=nbd+unix:///disk1?socket=/run/disk1.sock,format=raw,if=virtio\n");
   attach->callback([&invocation, options] {
     invocation.run = [&invocation, options]() -> Result<void> {
+      invocation.log_as_a_service();
       Interrupt::prepare();
       TRY(std::string address, app::region_address(invocation.region));
       TRY(app::AttachmentOptions attachment, attachment_options(*options, options->name, address));

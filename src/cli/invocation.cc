@@ -43,7 +43,7 @@ void add_global_options(CLI::App& app, Invocation& invocation) {
       ->check(one_of({"table", "json"}))
       ->envname("FORESHARD_OUTPUT")
       ->type_name("table|json");
-  app.add_option("--log", invocation.log_level, "What to log to standard error")
+  app.add_option("--log", invocation.log_level, "What to log to standard error (default: info of up and attach, else warn)")
       ->check(one_of({"debug", "info", "warn", "error", "off"}))
       ->envname("FORESHARD_LOG")
       ->type_name("debug|info|warn|error|off");
@@ -52,10 +52,10 @@ void add_global_options(CLI::App& app, Invocation& invocation) {
 
 LogLevel log_level_of(const std::string& name) {
   if (name == "debug") return LogLevel::kDebug;
-  if (name == "warn") return LogLevel::kWarn;
+  if (name == "info") return LogLevel::kInfo;
   if (name == "error") return LogLevel::kError;
   if (name == "off") return LogLevel::kOff;
-  return LogLevel::kInfo;
+  return LogLevel::kWarn;
 }
 
 void tell_error(const Invocation& invocation, const Error& error) {
@@ -107,6 +107,10 @@ Result<uint64_t> or_usage_error(Result<uint64_t> value, const std::string& optio
 }
 
 }  // namespace
+
+void Invocation::log_as_a_service() const {
+  if (log_level.empty()) set_log_level(LogLevel::kInfo);
+}
 
 void Invocation::print(const Json& value, const std::string& text) const {
   const std::string out = json() ? value.dump(2) + "\n" : text;

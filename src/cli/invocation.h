@@ -21,10 +21,12 @@ enum class OutputFormat { kTable, kJson };
 struct Invocation {
   std::string region;  // as given; empty: from the environment or the default
   OutputFormat format = OutputFormat::kTable;
-  std::string log_level = "info";
+  std::string log_level;  // empty: info of what serves, warnings of everything else
   bool quiet = false;
   std::function<Result<void>()> run;
 
+  // What serves in the foreground (up, attach) tells its events unless told otherwise.
+  void log_as_a_service() const;
   bool json() const { return format == OutputFormat::kJson; }
   // Prints the one that the format asks for, to standard output.
   void print(const Json& value, const std::string& text) const;

@@ -97,6 +97,7 @@ class RunningRegion {
 };
 
 Result<void> run_up(const Invocation& invocation, const UpOptions& options) {
+  invocation.log_as_a_service();
   Interrupt::prepare();
   TRY(app::TopologyWish wish, app::parse_topology(options.zones, options.servers_per_zone, options.latencies));
   TRY(std::string folder, app::absolute_folder(options.folder.empty() ? app::default_region_folder() : options.folder));
