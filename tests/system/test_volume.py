@@ -37,8 +37,8 @@ lines = [line.split(",") for line in trace.read_text().splitlines() if line and 
 lab.check("the trace holds the requests", len(lines) >= 4, trace.read_text())
 
 heat = region.json("volume", "heat", "v")
-hot = sorted(heat["volumelets"], key=lambda volumelet: -(volumelet["reads"] + volumelet["writes"]))[:2]
-lab.check("heat lies where the accesses fell", {v["first_byte"] // (4 * MIB) for v in hot} == {10, 20}, hot)
+hot = sorted(heat, key=lambda volumelet: -(volumelet["reads"] + volumelet["writes"]))[:2]
+lab.check("heat lies where the accesses fell", {v["offset"] // (4 * MIB) for v in hot} == {10, 20}, hot)
 
 
 def used_bytes():
