@@ -65,7 +65,8 @@ Task<void> fill(Load* load) {
   while (load->next_chunk < load->chunks) {
     const ChunkKey key{VolumeId{1}, 0, load->next_chunk++};
     for (uint32_t page = 0; page < kPagesPerChunk; page += pages) {
-      const Result<void> wrote = co_await load->store.write(key, {1, ++load->operations}, page, data.span(), load->guard);
+      const Result<void> wrote =
+          co_await load->store.write(key, {1, ++load->operations}, page, data.span(), load->guard);
       if (!wrote) ++load->errors;
     }
   }

@@ -24,7 +24,8 @@ std::string percent_encoded(const std::string& text) {
   static constexpr const char* kPlain = "-._~/";
   std::string out;
   for (const char c : text) {
-    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view(kPlain).find(c) != std::string_view::npos;
+    const bool plain =
+        std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view(kPlain).find(c) != std::string_view::npos;
     out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out;
@@ -34,7 +35,8 @@ std::string percent_encoded(const std::string& text) {
 Result<std::string> absolute_address(const std::string& address) {
   if (!address.starts_with("unix:")) {
     if (address.starts_with("tcp:")) return address;
-    return fail(ErrorCode::kInvalid, "nbd address", fmt::format("'{}' is neither unix:PATH nor tcp:HOST:PORT", address));
+    return fail(ErrorCode::kInvalid, "nbd address",
+                fmt::format("'{}' is neither unix:PATH nor tcp:HOST:PORT", address));
   }
   TRY(std::string path, absolute_folder(address.substr(5)));
   return "unix:" + path;
@@ -53,7 +55,8 @@ Result<std::unique_ptr<runtime::Listener>> listen_for_control(runtime::Network& 
 }  // namespace
 
 std::string nbd_uri(const std::string& name, const std::string& address) {
-  if (address.starts_with("unix:")) return fmt::format("nbd+unix:///{}?socket={}", name, percent_encoded(address.substr(5)));
+  if (address.starts_with("unix:"))
+    return fmt::format("nbd+unix:///{}?socket={}", name, percent_encoded(address.substr(5)));
   return fmt::format("nbd://{}/{}", address.substr(4), name);
 }
 
@@ -122,7 +125,8 @@ Task<Result<void>> Attachment::listen_for_clients(const std::vector<std::string>
         nbd_->serve(std::move(*listener));
         break;
       }
-      if (listener.error().code != ErrorCode::kBusy || runtime_.now_ns() >= deadline_ns) co_return fail(listener.error());
+      if (listener.error().code != ErrorCode::kBusy || runtime_.now_ns() >= deadline_ns)
+        co_return fail(listener.error());
       co_await runtime_.executor().sleep_for(kListenAgainNs);
     }
   }

@@ -46,7 +46,8 @@ Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& command
   return ChildProcess(pid, command[0]);
 }
 
-ChildProcess::ChildProcess(ChildProcess&& other) noexcept : pid_(std::exchange(other.pid_, 0)), name_(std::move(other.name_)) {}
+ChildProcess::ChildProcess(ChildProcess&& other) noexcept
+    : pid_(std::exchange(other.pid_, 0)), name_(std::move(other.name_)) {}
 
 ChildProcess::~ChildProcess() {
   if (pid_ == 0) return;
@@ -62,7 +63,8 @@ runtime::Task<Result<void>> ChildProcess::wait(runtime::Runtime& runtime) {
       pid_ = 0;
       if (WIFEXITED(status) && WEXITSTATUS(status) == 0) co_return Result<void>();
       co_return fail(ErrorCode::kIo, "program",
-                     WIFEXITED(status) ? fmt::format("{} failed with exit status {}; what it said is above", name_, WEXITSTATUS(status))
+                     WIFEXITED(status) ? fmt::format("{} failed with exit status {}; what it said is above", name_,
+                                                     WEXITSTATUS(status))
                                        : fmt::format("{} was ended by signal {}", name_, WTERMSIG(status)));
     }
     if (done < 0 && errno != EINTR) co_return fail(error_from_errno(errno, "waitpid", name_));

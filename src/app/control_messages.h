@@ -47,7 +47,8 @@ rpc::Reply reply_of(const Message& message) {
 
 // One call with protobufs both ways.
 template <class Answer, class Question>
-runtime::Task<Result<Answer>> call_control(rpc::Channel& channel, uint16_t method, Question question, uint64_t deadline_ns) {
+runtime::Task<Result<Answer>> call_control(rpc::Channel& channel, uint16_t method, Question question,
+                                           uint64_t deadline_ns) {
   const Buffer control = to_control(question);
   rpc::Call call;
   call.method = method;

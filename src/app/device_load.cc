@@ -20,7 +20,8 @@ uint64_t quantile(const std::vector<uint64_t>& sorted, double fraction) {
 
 DeviceLoad::DeviceLoad(runtime::Runtime& runtime, volume::BlockDevice& device, LoadOptions options)
     : runtime_(runtime), device_(device), options_(options), random_(runtime.random().fork()) {
-  const uint64_t range = options.range_bytes == 0 ? device.size_bytes() : std::min(options.range_bytes, device.size_bytes());
+  const uint64_t range =
+      options.range_bytes == 0 ? device.size_bytes() : std::min(options.range_bytes, device.size_bytes());
   places_ = std::max<uint64_t>(1, range / options.request_bytes);
 }
 

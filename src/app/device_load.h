@@ -30,8 +30,12 @@ struct LoadResult {
   uint64_t bytes = 0;
   uint64_t elapsed_ns = 0;
   uint64_t latency_ns_p50 = 0, latency_ns_p99 = 0, latency_ns_max = 0;
-  double requests_per_s() const { return elapsed_ns == 0 ? 0 : static_cast<double>(requests) * 1e9 / static_cast<double>(elapsed_ns); }
-  double bytes_per_s() const { return elapsed_ns == 0 ? 0 : static_cast<double>(bytes) * 1e9 / static_cast<double>(elapsed_ns); }
+  double requests_per_s() const {
+    return elapsed_ns == 0 ? 0 : static_cast<double>(requests) * 1e9 / static_cast<double>(elapsed_ns);
+  }
+  double bytes_per_s() const {
+    return elapsed_ns == 0 ? 0 : static_cast<double>(bytes) * 1e9 / static_cast<double>(elapsed_ns);
+  }
 };
 
 class DeviceLoad {

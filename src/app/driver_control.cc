@@ -104,7 +104,8 @@ DriverControl::DriverControl(runtime::Runtime& runtime, volume::Driver& driver, 
 DriverControl::~DriverControl() = default;
 
 void DriverControl::add(uint16_t method, Method member) {
-  service_->handle(method, [this, member](rpc::Peer& peer, rpc::Request& request) { return (this->*member)(peer, request); });
+  service_->handle(method,
+                   [this, member](rpc::Peer& peer, rpc::Request& request) { return (this->*member)(peer, request); });
 }
 
 void DriverControl::serve(std::unique_ptr<runtime::Listener> listener) { service_->serve(std::move(listener)); }
@@ -148,7 +149,8 @@ Task<Result<rpc::Reply>> DriverControl::on_prefetch_mode(rpc::Peer& peer, rpc::R
 }
 
 Task<Result<rpc::Reply>> DriverControl::on_record_start(rpc::Peer& peer, rpc::Request& request) {
-  if (!recorder_.expired()) co_return fail(ErrorCode::kBusy, "record", std::string("another recording of this volume is under way"));
+  if (!recorder_.expired())
+    co_return fail(ErrorCode::kBusy, "record", std::string("another recording of this volume is under way"));
   const auto recorder = std::make_shared<AccessRecorder>(runtime_.executor(), driver_, kRecordedAccessesMax);
   recorder_ = recorder;
   peer.state = recorder;
@@ -157,7 +159,8 @@ Task<Result<rpc::Reply>> DriverControl::on_record_start(rpc::Peer& peer, rpc::Re
 
 Task<Result<rpc::Reply>> DriverControl::on_record_take(rpc::Peer& peer, rpc::Request& request) {
   const std::shared_ptr<AccessRecorder> recorder = recorder_.lock();
-  if (recorder == nullptr || peer.state != recorder) co_return fail(ErrorCode::kInvalid, "record", std::string("not begun on this connection"));
+  if (recorder == nullptr || peer.state != recorder)
+    co_return fail(ErrorCode::kInvalid, "record", std::string("not begun on this connection"));
   const uint64_t until_ns = std::min(request.deadline_ns, runtime_.now_ns() + kTakeWaitNs);
   AccessRecorder::Batch batch = co_await recorder->take(until_ns);
   pb::RecordBatch message;

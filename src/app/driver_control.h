@@ -1,5 +1,5 @@
-// DriverControl: the control socket of one driver: its counters, heat, prefetch mode, recording, and the wish to detach.
-// Owner: Attachment. start(), then stop() before the driver goes. One executor.
+// DriverControl: the control socket of one driver: its counters, heat, prefetch mode, recording, and the wish to
+// detach. Owner: Attachment. start(), then stop() before the driver goes. One executor.
 #pragma once
 
 #include <functional>

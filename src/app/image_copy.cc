@@ -118,7 +118,10 @@ Result<void> ImageFile::sync() {
 // ---- ImageCopy
 
 ImageCopy::ImageCopy(runtime::Runtime& runtime, volume::BlockDevice& device, ImageFile& file)
-    : runtime_(runtime), device_(device), file_(file), bytes_(std::min(up_to_sectors(file.bytes()), device.size_bytes())) {}
+    : runtime_(runtime),
+      device_(device),
+      file_(file),
+      bytes_(std::min(up_to_sectors(file.bytes()), device.size_bytes())) {}
 
 void ImageCopy::cancel() { keep_error(fail(ErrorCode::kCancelled, "copy", std::string("interrupted"))); }
 

@@ -1,7 +1,7 @@
 // ImageCopy: copies between a raw image file and a volume, several pieces at once, without touching what is zero.
 //
-// The file is read and written by plain blocking calls: it is a person's command that waits, and pieces are small. Owner:
-// the import and export commands. One executor; one copy per object.
+// The file is read and written by plain blocking calls: it is a person's command that waits, and pieces are small.
+// Owner: the import and export commands. One executor; one copy per object.
 #pragma once
 
 #include <cstdint>

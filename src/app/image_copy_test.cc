@@ -1,5 +1,5 @@
-// Proves that images come in and out of a device byte for byte, with holes kept holes, at sizes that fit nothing, and that
-// a copy ends when it is told to or when the device fails.
+// Proves that images come in and out of a device byte for byte, with holes kept holes, at sizes that fit nothing, and
+// that a copy ends when it is told to or when the device fails.
 #include "app/image_copy.h"
 
 #include <gtest/gtest.h>
@@ -29,7 +29,8 @@ class ImageCopyTest : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
   // A sparse file of this size with data at the offsets, and the same bytes as a string.
-  std::string make_image(const std::string& path, uint64_t bytes, const std::vector<std::pair<uint64_t, uint64_t>>& data) {
+  std::string make_image(const std::string& path, uint64_t bytes,
+                         const std::vector<std::pair<uint64_t, uint64_t>>& data) {
     std::string content(bytes, '\0');
     std::ofstream(path).close();
     std::filesystem::resize_file(path, bytes);

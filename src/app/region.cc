@@ -51,7 +51,8 @@ Task<Result<void>> Region::stop() {
   service_.reset();
   std::vector<Result<void>> stopped(servers_.size());
   runtime::Gate gate(world_.executor());
-  for (size_t i = 0; i < servers_.size(); ++i) world_.executor().spawn(stop_server(*servers_[i], stopped[i], *gate.enter()));
+  for (size_t i = 0; i < servers_.size(); ++i)
+    world_.executor().spawn(stop_server(*servers_[i], stopped[i], *gate.enter()));
   co_await gate.close();
   for (const Result<void>& one : stopped) keep_first(result, one);
   servers_.clear();
@@ -83,8 +84,9 @@ Task<Result<void>> Region::settle_topology() {
   if (entry) {
     CO_TRY(record, meta::decode<meta::pb::Region>(*entry));
     if (record.format_version() > meta::kRegionFormatVersion) {
-      co_return fail(ErrorCode::kUnsupported, "region",
-                     fmt::format("{} was made by a newer foreshard (format {})", options_.folder, record.format_version()));
+      co_return fail(
+          ErrorCode::kUnsupported, "region",
+          fmt::format("{} was made by a newer foreshard (format {})", options_.folder, record.format_version()));
     }
     const Topology recorded = topology_from_record(record);
     CO_TRY(topology_, restarted_topology(recorded, options_.topology));
@@ -97,7 +99,8 @@ Task<Result<void>> Region::settle_topology() {
   topology_to_record(topology_, record);
   *record.mutable_nonce() = meta::make_nonce(world_.random().next(), 1);
   meta::Transaction transaction;
-  transaction.compares.push_back({meta::Compare::Target::kModified, meta::region_key(), entry ? entry->modified : 0, {}});
+  transaction.compares.push_back(
+      {meta::Compare::Target::kModified, meta::region_key(), entry ? entry->modified : 0, {}});
   transaction.operations.push_back({meta::Operation::Kind::kPut, meta::region_key(), meta::encode(record), 0});
   CO_TRY(meta::TransactionResult done, co_await meta_->commit(transaction));
   if (!done.succeeded) co_return fail(ErrorCode::kConflict, "region record");
@@ -120,7 +123,8 @@ Task<Result<void>> Region::start_servers() {
   }
   std::vector<Result<void>> started(servers_.size());
   runtime::Gate gate(world_.executor());
-  for (size_t i = 0; i < servers_.size(); ++i) world_.executor().spawn(start_server(*servers_[i], started[i], *gate.enter()));
+  for (size_t i = 0; i < servers_.size(); ++i)
+    world_.executor().spawn(start_server(*servers_[i], started[i], *gate.enter()));
   co_await gate.close();
   for (size_t i = 0; i < servers_.size(); ++i) {
     if (started[i]) continue;

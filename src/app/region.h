@@ -1,7 +1,8 @@
 // Region: a whole region in one process: the metadata, all servers of all zones, and the socket where clients find them
 // (metadata and control on one). `foreshard up` runs one; tests and an attachment in the same process use it directly.
 //
-// Lifecycle: start(); stop() closes everything clean, in the order clients, servers, metadata. Owner: main. One executor.
+// Lifecycle: start(); stop() closes everything clean, in the order clients, servers, metadata. Owner: main. One
+// executor.
 #pragma once
 
 #include <map>

@@ -47,8 +47,8 @@ Result<std::string> socket_in(const std::string& folder, const std::string& name
   const std::string path = folder + "/" + name + ".sock";
   if (path.size() > kSocketPathMax) {
     return fail(ErrorCode::kInvalid, "socket",
-                fmt::format("'{}' is longer than the {} bytes that a socket's path may have; choose a shorter folder", path,
-                            kSocketPathMax));
+                fmt::format("'{}' is longer than the {} bytes that a socket's path may have; choose a shorter folder",
+                            path, kSocketPathMax));
   }
   return "unix:" + path;
 }
@@ -89,8 +89,8 @@ Result<FolderLock> FolderLock::acquire(const std::string& folder) {
     std::string pid = size > 0 ? std::string(holder.data(), static_cast<size_t>(size)) : "unknown";
     while (!pid.empty() && pid.back() == '\n') pid.pop_back();
     return fail(ErrorCode::kBusy, "the region is running already",
-                fmt::format("process {} holds {}; talk to it with --region unix:{}/foreshard.sock, or end it first", pid, folder,
-                            folder));
+                fmt::format("process {} holds {}; talk to it with --region unix:{}/foreshard.sock, or end it first",
+                            pid, folder, folder));
   }
   const std::string pid = fmt::format("{}\n", getpid());
   if (ftruncate(file, 0) != 0 || pwrite(file, pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {

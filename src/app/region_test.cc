@@ -113,15 +113,16 @@ class RegionTest : public testing::Test {
     ASSERT_TRUE(volume) << volume.error().message();
   }
 
-  std::unique_ptr<Attachment> attach(meta::Meta& meta, const std::string& name, std::map<std::string, std::string> local = {},
-                                     std::vector<std::string> nbd = {}) {
+  std::unique_ptr<Attachment> attach(meta::Meta& meta, const std::string& name,
+                                     std::map<std::string, std::string> local = {}, std::vector<std::string> nbd = {}) {
     AttachmentOptions options;
     options.driver.volume = name;
     options.driver.cache_bytes = 1u << 20;
     options.control_folder = folder_;
     options.local_servers = std::move(local);
     options.nbd = std::move(nbd);
-    Result<std::unique_ptr<Attachment>> attachment = runtime_->run(Attachment::start(*runtime_, meta, std::move(options)));
+    Result<std::unique_ptr<Attachment>> attachment =
+        runtime_->run(Attachment::start(*runtime_, meta, std::move(options)));
     EXPECT_TRUE(attachment) << attachment.error().message();
     return attachment ? std::move(*attachment) : nullptr;
   }
@@ -217,7 +218,8 @@ TEST_F(RegionTest, ServesDriversOverItsSocketAndTheirControl) {
   ASSERT_TRUE(status) << status.error().message();
   EXPECT_EQ(status->volume(), "v");
   EXPECT_GE(status->writes(), 16u);
-  const auto heat = runtime_->run(ask_control<pb::HeatReply>(*runtime_, control, kMethodDriverHeat, pb::Empty(), UINT64_MAX));
+  const auto heat =
+      runtime_->run(ask_control<pb::HeatReply>(*runtime_, control, kMethodDriverHeat, pb::Empty(), UINT64_MAX));
   ASSERT_TRUE(heat);
   EXPECT_EQ(heat->volumelets_size(), 16);
 

@@ -13,7 +13,8 @@ runtime::Task<Result<RegionView>> look_at_region(meta::Meta& meta) {
   if (!entry) co_return fail(ErrorCode::kNotFound, "region", std::string("the metadata holds no region"));
   CO_TRY(meta::pb::Region record, meta::decode<meta::pb::Region>(*entry));
   if (record.format_version() > meta::kRegionFormatVersion) {
-    co_return fail(ErrorCode::kUnsupported, "region", fmt::format("format {} is newer than this program", record.format_version()));
+    co_return fail(ErrorCode::kUnsupported, "region",
+                   fmt::format("format {} is newer than this program", record.format_version()));
   }
   RegionView view;
   view.topology = topology_from_record(record);

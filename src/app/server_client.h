@@ -9,6 +9,7 @@
 
 namespace foreshard::app {
 
-runtime::Task<Result<server::StatsReply>> server_stats(runtime::Runtime& runtime, std::string address, uint64_t deadline_ns);
+runtime::Task<Result<server::StatsReply>> server_stats(runtime::Runtime& runtime, std::string address,
+                                                       uint64_t deadline_ns);
 
 }  // namespace foreshard::app

@@ -1,5 +1,6 @@
-// StorageServer: one server of a region: its chunk store, the replica service before it, its entry in the metadata under a
-// lease. When the store fails (R-EIO) the service is stopped, the store opened anew with its loss raised, and served again.
+// StorageServer: one server of a region: its chunk store, the replica service before it, its entry in the metadata
+// under a lease. When the store fails (R-EIO) the service is stopped, the store opened anew with its loss raised, and
+// served again.
 //
 // Lifecycle: start(), then stop() (closes the store clean) before destruction. Owner: Region. One executor. World and
 // metadata outlive it.
@@ -18,8 +19,8 @@ namespace foreshard::app {
 
 // Opens (makes, when missing) the chunk store of a server, one of `servers` on this disk. Injected: the disk's in the
 // real world, memory in tests.
-using OpenStore = std::function<runtime::Task<Result<std::unique_ptr<store::ChunkStore>>>(ServerId id, std::string folder,
-                                                                                          uint32_t servers)>;
+using OpenStore = std::function<runtime::Task<Result<std::unique_ptr<store::ChunkStore>>>(
+    ServerId id, std::string folder, uint32_t servers)>;
 
 struct StorageServerOptions {
   ServerId id;

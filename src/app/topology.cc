@@ -57,7 +57,8 @@ Result<ZoneLatency> parse_latency(std::string_view text) {
   const size_t colon = text.find(':');
   const size_t equals = text.find('=');
   if (colon == text.npos || equals == text.npos || colon > equals) {
-    return fail(ErrorCode::kInvalid, "latency", fmt::format("'{}' is not understood; write ZONE:ZONE=TIME, such as a:b=1ms", text));
+    return fail(ErrorCode::kInvalid, "latency",
+                fmt::format("'{}' is not understood; write ZONE:ZONE=TIME, such as a:b=1ms", text));
   }
   ZoneLatency latency;
   latency.a = text.substr(0, colon);
@@ -94,7 +95,8 @@ Result<TopologyWish> parse_topology(const std::optional<std::string>& zones, std
     }
     parsed.push_back(std::move(latency));
   }
-  std::sort(parsed.begin(), parsed.end(), [](const ZoneLatency& x, const ZoneLatency& y) { return std::tie(x.a, x.b) < std::tie(y.a, y.b); });
+  std::sort(parsed.begin(), parsed.end(),
+            [](const ZoneLatency& x, const ZoneLatency& y) { return std::tie(x.a, x.b) < std::tie(y.a, y.b); });
   wish.latencies = std::move(parsed);
   return wish;
 }
@@ -134,14 +136,17 @@ Result<Topology> new_topology(const TopologyWish& wish) {
 Result<Topology> restarted_topology(const Topology& recorded, const TopologyWish& wish) {
   std::vector<std::string> differences;
   if (wish.zones && *wish.zones != recorded.zones) {
-    differences.push_back(fmt::format("zones are {}, not {}", fmt::join(recorded.zones, ","), fmt::join(*wish.zones, ",")));
+    differences.push_back(
+        fmt::format("zones are {}, not {}", fmt::join(recorded.zones, ","), fmt::join(*wish.zones, ",")));
   }
   if (wish.servers_per_zone && *wish.servers_per_zone != recorded.servers_per_zone) {
-    differences.push_back(fmt::format("servers per zone are {}, not {}", recorded.servers_per_zone, *wish.servers_per_zone));
+    differences.push_back(
+        fmt::format("servers per zone are {}, not {}", recorded.servers_per_zone, *wish.servers_per_zone));
   }
   if (!differences.empty()) {
     return fail(ErrorCode::kConflict, "the region there has another topology",
-                fmt::format("{}; leave the options out to start it as it is, or give another --dir", fmt::join(differences, "; ")));
+                fmt::format("{}; leave the options out to start it as it is, or give another --dir",
+                            fmt::join(differences, "; ")));
   }
   Topology topology = recorded;
   if (wish.latencies) topology.latencies = *wish.latencies;

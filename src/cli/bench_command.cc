@@ -55,7 +55,8 @@ Task<Result<app::LoadResult>> run_load(RegionSession& session, volume::BlockDevi
   session.interrupt().on_request([&load] { load.cancel(); });
   Result<app::LoadResult> result = co_await load.run();
   session.interrupt().on_request([] {});
-  if (result && session.interrupt().requested()) co_return fail(ErrorCode::kCancelled, "bench", std::string("interrupted"));
+  if (result && session.interrupt().requested())
+    co_return fail(ErrorCode::kCancelled, "bench", std::string("interrupted"));
   co_return result;
 }
 
@@ -72,16 +73,20 @@ Task<Result<void>> measure(RegionSession& session, volume::BlockDevice& device, 
   CO_TRY_VOID(co_await device.flush());
 
   using enum Table::Align;
-  Table table({{"LOAD"}, {"REQUESTS/S", kRight}, {"THROUGHPUT/S", kRight}, {"P50", kRight}, {"P99", kRight}, {"MAX", kRight}});
+  Table table(
+      {{"LOAD"}, {"REQUESTS/S", kRight}, {"THROUGHPUT/S", kRight}, {"P50", kRight}, {"P99", kRight}, {"MAX", kRight}});
   Json list = Json::array();
   for (const BenchCase& one : bench_cases(options.seconds)) {
     CO_TRY(const app::LoadResult result, co_await run_load(session, device, one.load));
     progress.update(result.bytes, session.runtime().now_ns());
-    table.add({one.name, format_count(result.requests_per_s()), format_size(static_cast<uint64_t>(result.bytes_per_s())),
-               format_duration_ns(result.latency_ns_p50), format_duration_ns(result.latency_ns_p99),
-               format_duration_ns(result.latency_ns_max)});
-    list.push_back({{"load", one.name}, {"requests_per_s", result.requests_per_s()}, {"bytes_per_s", result.bytes_per_s()},
-                    {"latency_ns_p50", result.latency_ns_p50}, {"latency_ns_p99", result.latency_ns_p99},
+    table.add({one.name, format_count(result.requests_per_s()),
+               format_size(static_cast<uint64_t>(result.bytes_per_s())), format_duration_ns(result.latency_ns_p50),
+               format_duration_ns(result.latency_ns_p99), format_duration_ns(result.latency_ns_max)});
+    list.push_back({{"load", one.name},
+                    {"requests_per_s", result.requests_per_s()},
+                    {"bytes_per_s", result.bytes_per_s()},
+                    {"latency_ns_p50", result.latency_ns_p50},
+                    {"latency_ns_p99", result.latency_ns_p99},
                     {"latency_ns_max", result.latency_ns_max}});
   }
   session.invocation().print(list, table.text());
@@ -118,20 +123,29 @@ Task<Result<void>> bench(RegionSession& session, BenchOptions options) {
 void add_bench_command(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Measure this region: throughput and latency on a temporary volume");
-  add_size_option(*command, "-s,--size", options->size_bytes, "Of the temporary volume; all of it is written (default 1G)");
-  command->add_option("--seconds", options->seconds, "How long each load runs")->check(CLI::Range(1, 3600))->type_name("N")->capture_default_str();
-  command->add_option("--volume-zone", options->zone, "Place the volume on servers of this zone only")->type_name("ZONE");
-  command->add_option("--zone", options->driver_zone, "The zone from which it is used (default: the volume's, else the first)")
+  add_size_option(*command, "-s,--size", options->size_bytes,
+                  "Of the temporary volume; all of it is written (default 1G)");
+  command->add_option("--seconds", options->seconds, "How long each load runs")
+      ->check(CLI::Range(1, 3600))
+      ->type_name("N")
+      ->capture_default_str();
+  command->add_option("--volume-zone", options->zone, "Place the volume on servers of this zone only")
+      ->type_name("ZONE");
+  command
+      ->add_option("--zone", options->driver_zone,
+                   "The zone from which it is used (default: the volume's, else the first)")
       ->type_name("ZONE");
   command->footer(
-      "Through a driver in this process, with a small cache and without prefetching: what the network and the servers give.\n"
+      "Through a driver in this process, with a small cache and without prefetching: what the network and the servers "
+      "give.\n"
       "The volume is removed at the end.\n\nExample:\n  foreshard bench --size 4G --seconds 5\n");
   command->callback([&invocation, options] {
     invocation.run = [&invocation, options]() -> Result<void> {
       if (options->size_bytes < (16u << 20) || options->size_bytes % (1u << 20) != 0) {
         return fail(ErrorCode::kInvalid, "--size", std::string("must be whole MiB, at least 16M"));
       }
-      return with_region(invocation, [options](RegionSession& session) { return bench(session, *options); }, Signals::kHandled);
+      return with_region(
+          invocation, [options](RegionSession& session) { return bench(session, *options); }, Signals::kHandled);
     };
   });
 }

@@ -22,7 +22,8 @@ uint64_t bytes_taken(const std::string& folder) {
   std::error_code code;
   for (std::filesystem::recursive_directory_iterator at(folder, code), end; !code && at != end; at.increment(code)) {
     struct stat status {};
-    if (stat(at->path().c_str(), &status) == 0 && S_ISREG(status.st_mode)) bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+    if (stat(at->path().c_str(), &status) == 0 && S_ISREG(status.st_mode))
+      bytes += static_cast<uint64_t>(status.st_blocks) * 512;
   }
   return bytes;
 }

@@ -27,9 +27,15 @@ Task<Result<void>> show_heat(RegionSession& session, std::string name, size_t to
   std::vector<app::pb::VolumeletHeat> volumelets(reply.volumelets().begin(), reply.volumelets().end());
   Json list = Json::array();
   for (const app::pb::VolumeletHeat& heat : volumelets) {
-    list.push_back({{"offset", heat.first_chunk() * kChunkBytes}, {"bytes", heat.chunks() * kChunkBytes}, {"server", heat.server()},
-                    {"zone", heat.zone()}, {"reads_per_s", heat.reads_per_s()}, {"writes_per_s", heat.writes_per_s()},
-                    {"reads", heat.reads()}, {"writes", heat.writes()}, {"read_bytes", heat.read_bytes()},
+    list.push_back({{"offset", heat.first_chunk() * kChunkBytes},
+                    {"bytes", heat.chunks() * kChunkBytes},
+                    {"server", heat.server()},
+                    {"zone", heat.zone()},
+                    {"reads_per_s", heat.reads_per_s()},
+                    {"writes_per_s", heat.writes_per_s()},
+                    {"reads", heat.reads()},
+                    {"writes", heat.writes()},
+                    {"read_bytes", heat.read_bytes()},
                     {"written_bytes", heat.written_bytes()}});
   }
   std::stable_sort(volumelets.begin(), volumelets.end(), [](const auto& a, const auto& b) {
@@ -38,8 +44,14 @@ Task<Result<void>> show_heat(RegionSession& session, std::string name, size_t to
   });
   const double hottest = volumelets.empty() ? 0 : accesses_per_s(volumelets.front());
   using enum Table::Align;
-  Table table({{"OFFSET", kRight}, {"SERVER", kRight}, {"ZONE"}, {"READS/S", kRight}, {"WRITES/S", kRight}, {"READ", kRight},
-               {"WRITTEN", kRight}, {"HEAT"}});
+  Table table({{"OFFSET", kRight},
+               {"SERVER", kRight},
+               {"ZONE"},
+               {"READS/S", kRight},
+               {"WRITES/S", kRight},
+               {"READ", kRight},
+               {"WRITTEN", kRight},
+               {"HEAT"}});
   const size_t shown = top == 0 ? volumelets.size() : std::min(top, volumelets.size());
   for (size_t i = 0; i < shown; ++i) {
     const app::pb::VolumeletHeat& heat = volumelets[i];
@@ -48,7 +60,8 @@ Task<Result<void>> show_heat(RegionSession& session, std::string name, size_t to
                format_size(heat.written_bytes()), bar(hottest > 0 ? accesses_per_s(heat) / hottest : 0, 20)});
   }
   std::string text = table.text();
-  if (shown < volumelets.size()) text += fmt::format("and {} cooler volumelets; --top 0 lists all\n", volumelets.size() - shown);
+  if (shown < volumelets.size())
+    text += fmt::format("and {} cooler volumelets; --top 0 lists all\n", volumelets.size() - shown);
   session.invocation().print(list, text);
   co_return Result<void>();
 }
@@ -67,7 +80,8 @@ void add_heat(CLI::App& volume, Invocation& invocation) {
   heat->footer("Rates decay over a minute; READ and WRITTEN count since the volume was attached.\n");
   heat->callback([&invocation, options] {
     invocation.run = [&invocation, options] {
-      return with_region(invocation, [options](RegionSession& session) { return show_heat(session, options->name, options->top); });
+      return with_region(invocation,
+                         [options](RegionSession& session) { return show_heat(session, options->name, options->top); });
     };
   });
 }
@@ -88,8 +102,8 @@ Json counts_json(const app::pb::PrefetchCounts& counts) {
           {"shadow_waiting", counts.shadow_waiting()}};
 }
 
-std::vector<std::string> counts_row(const std::string& name, const std::string& state, const app::pb::PrefetchCounts& counts,
-                                    bool shadow) {
+std::vector<std::string> counts_row(const std::string& name, const std::string& state,
+                                    const app::pb::PrefetchCounts& counts, bool shadow) {
   const auto pages = [](uint64_t count) { return format_count(static_cast<double>(count)); };
   const uint64_t used = shadow ? counts.shadow_used() : counts.used();
   const uint64_t wasted = shadow ? counts.shadow_wasted() : counts.wasted();
@@ -106,8 +120,8 @@ std::vector<std::string> counts_row(const std::string& name, const std::string& 
 
 Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
   CO_TRY(meta::pb::Attachment attachment, co_await attachment_of(session, name));
-  CO_TRY(app::pb::DriverStatus status, co_await ask_driver<app::pb::DriverStatus>(session, attachment, app::kMethodDriverStatus,
-                                                                                 app::pb::Empty()));
+  CO_TRY(app::pb::DriverStatus status,
+         co_await ask_driver<app::pb::DriverStatus>(session, attachment, app::kMethodDriverStatus, app::pb::Empty()));
   const app::pb::Prefetch& prefetch = status.prefetch();
   const bool shadow = prefetch.mode() == "shadow";
   using enum Table::Align;
@@ -136,8 +150,8 @@ Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
                       {"starts", prefetch.starts()},
                       {"pages", counts_json(prefetch.total())},
                       {"experts", experts}};
-  const std::string text = fmt::format("mode {}; {} of {} pages read were not in the cache; counts are pages\n", prefetch.mode(),
-                                       prefetch.missed_pages(), prefetch.read_pages()) +
+  const std::string text = fmt::format("mode {}; {} of {} pages read were not in the cache; counts are pages\n",
+                                       prefetch.mode(), prefetch.missed_pages(), prefetch.read_pages()) +
                            table.text();
   session.invocation().print(value, text);
   co_return Result<void>();
@@ -167,7 +181,8 @@ void add_prefetch(CLI::App& app, Invocation& invocation) {
       "numbers say what would have been. An expert that does not pay is stopped, and keeps watching.\n");
   stats->callback([&invocation, options] {
     invocation.run = [&invocation, options] {
-      return with_region(invocation, [options](RegionSession& session) { return show_prefetch(session, options->name); });
+      return with_region(invocation,
+                         [options](RegionSession& session) { return show_prefetch(session, options->name); });
     };
   });
   CLI::App* mode = prefetch->add_subcommand("mode", "Switch the prefetching of an attached volume");
@@ -197,15 +212,17 @@ Task<Result<void>> wait_released(RegionSession& session, meta::pb::Attachment at
     CO_TRY(std::optional<meta::pb::Attachment> now, co_await volume::get_attachment(session.meta(), id));
     if (!now || now->epoch() != attachment.epoch()) co_return Result<void>();
     if (app::surely_dead(attachment)) {
-      co_return fail(ErrorCode::kIo, "detach",
-                     fmt::format("the driver (pid {}) ended without a clean detach; its log says why. The next attach of {} "
-                                 "takes over",
-                                 attachment.pid(), name));
+      co_return fail(
+          ErrorCode::kIo, "detach",
+          fmt::format("the driver (pid {}) ended without a clean detach; its log says why. The next attach of {} "
+                      "takes over",
+                      attachment.pid(), name));
     }
     if (session.runtime().now_ns() >= deadline_ns) {
-      co_return fail(ErrorCode::kTimeout, "detach",
-                     fmt::format("the driver (host {}, pid {}) is still at it; foreshard volume info {} says what it waits for",
-                                 attachment.host(), attachment.pid(), name));
+      co_return fail(
+          ErrorCode::kTimeout, "detach",
+          fmt::format("the driver (host {}, pid {}) is still at it; foreshard volume info {} says what it waits for",
+                      attachment.host(), attachment.pid(), name));
     }
     co_await session.runtime().executor().sleep_for(kLookAgainNs);
   }
@@ -236,8 +253,9 @@ void add_detach(CLI::App& app, Invocation& invocation) {
       "Example:\n  foreshard detach disk1\n");
   command->callback([&invocation, options] {
     invocation.run = [&invocation, options] {
-      return with_region(invocation,
-                         [options](RegionSession& session) { return detach(session, options->name, options->timeout_ns); });
+      return with_region(invocation, [options](RegionSession& session) {
+        return detach(session, options->name, options->timeout_ns);
+      });
     };
   });
 }
@@ -246,10 +264,12 @@ void add_detach(CLI::App& app, Invocation& invocation) {
 
 Task<Result<meta::pb::Attachment>> attachment_of(RegionSession& session, std::string name) {
   CO_TRY(meta::pb::Volume volume, co_await volume::get_volume(session.meta(), name));
-  CO_TRY(std::optional<meta::pb::Attachment> attachment, co_await volume::get_attachment(session.meta(), VolumeId{volume.id()}));
+  CO_TRY(std::optional<meta::pb::Attachment> attachment,
+         co_await volume::get_attachment(session.meta(), VolumeId{volume.id()}));
   if (!attachment) {
     co_return fail(ErrorCode::kNotFound, "attachment",
-                   fmt::format("{} is not attached; attach it with: foreshard attach {} --nbd unix:/tmp/{}.sock", name, name, name));
+                   fmt::format("{} is not attached; attach it with: foreshard attach {} --nbd unix:/tmp/{}.sock", name,
+                               name, name));
   }
   co_return std::move(*attachment);
 }
@@ -258,7 +278,8 @@ Task<Result<bool>> driver_lives(RegionSession& session, VolumeId volume) {
   constexpr uint64_t kHintPassesWithinNs = 10'000'000'000;
   const uint64_t deadline_ns = session.runtime().now_ns() + kHintPassesWithinNs;
   for (;;) {
-    CO_TRY(const std::optional<meta::pb::Attachment> attachment, co_await volume::get_attachment(session.meta(), volume));
+    CO_TRY(const std::optional<meta::pb::Attachment> attachment,
+           co_await volume::get_attachment(session.meta(), volume));
     CO_TRY(const bool seems_alive, co_await volume::driver_seems_alive(session.meta(), volume));
     if (!attachment || !seems_alive) co_return false;
     if (!app::surely_dead(*attachment) || session.runtime().now_ns() >= deadline_ns) co_return true;
@@ -267,7 +288,8 @@ Task<Result<bool>> driver_lives(RegionSession& session, VolumeId volume) {
 }
 
 Error driver_out_of_reach(const meta::pb::Attachment& attachment, const std::string& volume, Error error) {
-  if (error.code != ErrorCode::kUnavailable && error.code != ErrorCode::kTimeout && error.code != ErrorCode::kNotFound) return error;
+  if (error.code != ErrorCode::kUnavailable && error.code != ErrorCode::kTimeout && error.code != ErrorCode::kNotFound)
+    return error;
   const bool dead = app::surely_dead(attachment);
   return {ErrorCode::kUnavailable, "driver", 0,
           fmt::format("the driver of {} (host {}, pid {}) {} at {}; {}", volume, attachment.host(), attachment.pid(),

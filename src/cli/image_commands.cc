@@ -66,7 +66,8 @@ Task<Result<void>> copy_raw(RegionSession& session, app::Attachment& attachment,
   if (!file) co_return fail(file.error());
   app::ImageCopy copy(session.runtime(), attachment.driver(), *file);
   session.interrupt().on_request([&copy] { copy.cancel(); });
-  Progress progress((work.into_volume ? "importing " : "exporting ") + work.volume, work.bytes, session.invocation().quiet);
+  Progress progress((work.into_volume ? "importing " : "exporting ") + work.volume, work.bytes,
+                    session.invocation().quiet);
   ProgressTask drawing(session.runtime(), progress, [&copy] { return copy.done_bytes(); });
   Result<void> result;
   if (work.into_volume) {
@@ -89,7 +90,8 @@ Task<Result<void>> copy_by_qemu_img(RegionSession& session, app::Attachment& att
   }
   CO_TRY(app::ChildProcess child, app::ChildProcess::start(command));
   session.interrupt().on_request([&child] { child.terminate(); });
-  Progress progress((work.into_volume ? "importing " : "exporting ") + work.volume, work.bytes, session.invocation().quiet);
+  Progress progress((work.into_volume ? "importing " : "exporting ") + work.volume, work.bytes,
+                    session.invocation().quiet);
   ProgressTask drawing(session.runtime(), progress, [&attachment, &work] {
     const volume::DriverStatus status = attachment.driver().status();
     return std::min(work.bytes, work.into_volume ? status.written_bytes : status.read_bytes);
@@ -97,7 +99,8 @@ Task<Result<void>> copy_by_qemu_img(RegionSession& session, app::Attachment& att
   Result<void> result = co_await child.wait(session.runtime());
   session.interrupt().on_request({});
   co_await drawing.finish();
-  if (!result && session.interrupt().requested()) co_return fail(ErrorCode::kCancelled, "copy", std::string("interrupted"));
+  if (!result && session.interrupt().requested())
+    co_return fail(ErrorCode::kCancelled, "copy", std::string("interrupted"));
   if (result && work.into_volume) result = co_await attachment.driver().flush();
   co_return result;
 }
@@ -140,8 +143,10 @@ Task<Result<void>> clear_broken_import(RegionSession& session, std::string name)
     co_return fail(volume.error());
   }
   if (volume->state() != meta::pb::VOLUME_IMPORTING) {
-    co_return fail(ErrorCode::kExists, "import",
-                   fmt::format("volume {} exists already; choose another name, or remove it with: foreshard volume rm {}", name, name));
+    co_return fail(
+        ErrorCode::kExists, "import",
+        fmt::format("volume {} exists already; choose another name, or remove it with: foreshard volume rm {}", name,
+                    name));
   }
   CO_TRY(const bool alive, co_await driver_lives(session, VolumeId{volume->id()}));
   if (alive) co_return fail(ErrorCode::kBusy, "import", fmt::format("another import into {} is under way", name));
@@ -156,7 +161,8 @@ Task<Result<void>> import_image(RegionSession& session, ImportOptions options) {
   if (options.create.size_bytes == 0) co_return fail(ErrorCode::kInvalid, "import", options.file + " is empty");
   CO_TRY_VOID(co_await clear_broken_import(session, options.create.name));
   options.create.importing = true;
-  CO_TRY(const meta::pb::Volume volume, co_await volume::create_volume(session.runtime(), session.meta(), options.create));
+  CO_TRY(const meta::pb::Volume volume,
+         co_await volume::create_volume(session.runtime(), session.meta(), options.create));
 
   CopyWork work{true, options.file, format.name, volume.name(), format.disk_bytes, false};
   const uint64_t began_ns = session.runtime().now_ns();
@@ -164,15 +170,21 @@ Task<Result<void>> import_image(RegionSession& session, ImportOptions options) {
   const Result<void> copied = co_await copy_attached(session, std::move(work), volume_bytes);
   if (!copied) {
     Error error = copied.error();
-    error.detail += fmt::format("; {} is not whole: run the import again, or: foreshard volume rm {}", volume.name(), volume.name());
+    error.detail += fmt::format("; {} is not whole: run the import again, or: foreshard volume rm {}", volume.name(),
+                                volume.name());
     co_return fail(std::move(error));
   }
   CO_TRY_VOID(co_await volume::finish_import(session.runtime(), session.meta(), volume.name()));
   const double seconds = static_cast<double>(session.runtime().now_ns() - began_ns) / 1e9;
-  session.invocation().print(
-      {{"name", volume.name()}, {"file", options.file}, {"format", format.name}, {"size_bytes", volume.size_bytes()}, {"seconds", seconds}},
-      session.invocation().quiet ? "" : fmt::format("imported {} ({}, {}) as {} in {:.1f} s\n", options.file, format.name,
-                                                    format_size(format.disk_bytes), volume.name(), seconds));
+  session.invocation().print({{"name", volume.name()},
+                              {"file", options.file},
+                              {"format", format.name},
+                              {"size_bytes", volume.size_bytes()},
+                              {"seconds", seconds}},
+                             session.invocation().quiet
+                                 ? ""
+                                 : fmt::format("imported {} ({}, {}) as {} in {:.1f} s\n", options.file, format.name,
+                                               format_size(format.disk_bytes), volume.name(), seconds));
   co_return Result<void>();
 }
 
@@ -181,7 +193,9 @@ void add_import(CLI::App& volume, Invocation& invocation) {
   CLI::App* command = volume.add_subcommand("import", "Make a volume out of a disk image: raw, qcow2, vmdk, vhdx, vdi");
   command->add_option("FILE", options->file, "The image, or a disk")->required()->type_name("");
   add_volume_name(*command, options->create.name);
-  command->add_option("--format", options->format, "What the image is (default: by looking; others than raw need qemu-img)")
+  command
+      ->add_option("--format", options->format,
+                   "What the image is (default: by looking; others than raw need qemu-img)")
       ->check(one_of({"raw", "qcow2", "vmdk", "vhdx", "vdi"}))
       ->type_name("raw|qcow2|...");
   command->add_option("--zone", options->create.zone, "Place it on servers of this zone only")->type_name("ZONE");
@@ -192,7 +206,8 @@ void add_import(CLI::App& volume, Invocation& invocation) {
       ->type_name("general|database|video|simulation")
       ->capture_default_str();
   command->footer(
-      "Until the image is whole the volume's state is 'importing' and it cannot be attached. A broken-off import is run\n"
+      "Until the image is whole the volume's state is 'importing' and it cannot be attached. A broken-off import is "
+      "run\n"
       "again, or its volume removed. Zeros take no space.\n\n"
       "Examples:\n"
       "  foreshard volume import debian-12.qcow2 vm1\n"
@@ -225,14 +240,20 @@ Task<Result<void>> export_image(RegionSession& session, ExportOptions options) {
   const Result<void> copied = co_await copy_attached(session, std::move(work), volume_bytes);
   if (!copied) {
     Error error = copied.error();
-    if (error.code == ErrorCode::kCancelled || error.code == ErrorCode::kIo) error.detail += "; " + options.file + " is not whole";
+    if (error.code == ErrorCode::kCancelled || error.code == ErrorCode::kIo)
+      error.detail += "; " + options.file + " is not whole";
     co_return fail(std::move(error));
   }
   const double seconds = static_cast<double>(session.runtime().now_ns() - began_ns) / 1e9;
-  session.invocation().print(
-      {{"name", options.name}, {"file", options.file}, {"format", options.format}, {"size_bytes", volume_bytes}, {"seconds", seconds}},
-      session.invocation().quiet ? "" : fmt::format("exported {} ({}) as {} ({}) in {:.1f} s\n", options.name, format_size(volume_bytes),
-                                                    options.file, options.format, seconds));
+  session.invocation().print({{"name", options.name},
+                              {"file", options.file},
+                              {"format", options.format},
+                              {"size_bytes", volume_bytes},
+                              {"seconds", seconds}},
+                             session.invocation().quiet
+                                 ? ""
+                                 : fmt::format("exported {} ({}) as {} ({}) in {:.1f} s\n", options.name,
+                                               format_size(volume_bytes), options.file, options.format, seconds));
   co_return Result<void>();
 }
 

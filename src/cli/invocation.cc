@@ -80,7 +80,8 @@ void add_help_command(CLI::App& app, Invocation& invocation) {
       }
       CLI::App* at = &app;
       for (const std::string& word : *words) {
-        const std::vector<CLI::App*> found = at->get_subcommands([&word](CLI::App* sub) { return sub->get_name() == word; });
+        const std::vector<CLI::App*> found =
+            at->get_subcommands([&word](CLI::App* sub) { return sub->get_name() == word; });
         if (found.empty()) {
           return fail(ErrorCode::kInvalid, "help", "no command '" + word + "'; foreshard help lists them");
         }
@@ -121,14 +122,16 @@ void Invocation::print(const Json& value, const std::string& text) const {
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description) {
   return app
       .add_option_function<std::string>(
-          name, [&bytes, name](const std::string& text) { bytes = *or_usage_error(parse_size(text), name); }, description)
+          name, [&bytes, name](const std::string& text) { bytes = *or_usage_error(parse_size(text), name); },
+          description)
       ->type_name("SIZE");
 }
 
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, uint64_t& ns, const std::string& description) {
   return app
       .add_option_function<std::string>(
-          name, [&ns, name](const std::string& text) { ns = *or_usage_error(parse_duration_ns(text), name); }, description)
+          name, [&ns, name](const std::string& text) { ns = *or_usage_error(parse_duration_ns(text), name); },
+          description)
       ->type_name("TIME");
 }
 

@@ -33,14 +33,32 @@ class CommandLine : public testing::Test {
 
 TEST_F(CommandLine, EveryCommandIsUnderstood) {
   for (const char* line :
-       {"up", "up --dir d --zones a,b,c --servers-per-zone 2 --latency a:b=1ms --latency a:c=2ms --capacity 10G",
-        "up --attach v --nbd unix:/x --cache 1G --prefetch shadow", "server ls", "volume create v --size 10G",
-        "volume create v --size 10G --zone a --volumelet-size 4M --type database", "volume ls", "volume info v",
-        "volume resize v --size 20G", "volume rm v", "volume import f v", "volume import f v --format qcow2",
-        "volume export v f", "volume heat v", "volume layout v --all", "volume record v -o f --seconds 3",
-        "volume record v f", "attach v --nbd unix:/x --cache 64M --prefetch off --zone b --io-timeout 5s --force",
-        "attach v --nbd tcp:127.0.0.1:10809", "detach v", "prefetch stats v", "prefetch mode v shadow", "bench --size 64M",
-        "version", "help", "help volume create"}) {
+       {"up",
+        "up --dir d --zones a,b,c --servers-per-zone 2 --latency a:b=1ms --latency a:c=2ms --capacity 10G",
+        "up --attach v --nbd unix:/x --cache 1G --prefetch shadow",
+        "server ls",
+        "volume create v --size 10G",
+        "volume create v --size 10G --zone a --volumelet-size 4M --type database",
+        "volume ls",
+        "volume info v",
+        "volume resize v --size 20G",
+        "volume rm v",
+        "volume import f v",
+        "volume import f v --format qcow2",
+        "volume export v f",
+        "volume heat v",
+        "volume layout v --all",
+        "volume record v -o f --seconds 3",
+        "volume record v f",
+        "attach v --nbd unix:/x --cache 64M --prefetch off --zone b --io-timeout 5s --force",
+        "attach v --nbd tcp:127.0.0.1:10809",
+        "detach v",
+        "prefetch stats v",
+        "prefetch mode v shadow",
+        "bench --size 64M",
+        "version",
+        "help",
+        "help volume create"}) {
     EXPECT_EQ(parse(line), "") << line;
     EXPECT_TRUE(invocation_.run) << line;
   }
@@ -90,7 +108,8 @@ TEST_F(CommandLine, MistakesAreNamed) {
 // Every command explains itself, and its options say what they are.
 void check_help(const CLI::App& app, const std::string& path) {
   EXPECT_FALSE(app.get_description().empty()) << path;
-  for (const CLI::Option* option : app.get_options({})) EXPECT_FALSE(option->get_description().empty()) << path << " " << option->get_name();
+  for (const CLI::Option* option : app.get_options({}))
+    EXPECT_FALSE(option->get_description().empty()) << path << " " << option->get_name();
   for (const CLI::App* command : app.get_subcommands({})) check_help(*command, path + " " + command->get_name());
 }
 

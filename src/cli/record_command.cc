@@ -59,7 +59,8 @@ class TraceFile {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
   Result<void> write(const std::string& text) {
-    const bool written = std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size() && std::fflush(file_.get()) == 0;
+    const bool written =
+        std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size() && std::fflush(file_.get()) == 0;
     if (!written) return fail(error_from_errno(errno, "cannot write the trace", path_));
     return {};
   }
@@ -84,8 +85,8 @@ Task<Result<void>> take_all(RegionSession& session, rpc::Channel& channel, Recor
   }
   // What came while the signal or the end of the time did.
   const uint64_t deadline_ns = runtime.now_ns() + kTakeWithinNs;
-  CO_TRY(app::pb::RecordBatch last, co_await app::call_control<app::pb::RecordBatch>(channel, app::kMethodDriverRecordTake,
-                                                                                    app::pb::Empty(), deadline_ns));
+  CO_TRY(app::pb::RecordBatch last, co_await app::call_control<app::pb::RecordBatch>(
+                                        channel, app::kMethodDriverRecordTake, app::pb::Empty(), deadline_ns));
   dropped += last.dropped();
   co_return trace.add(last, options.name);
 }
@@ -123,7 +124,8 @@ void add_record_command(CLI::App& volume, Invocation& invocation) {
   CLI::Option* named = command->add_option("-o,--file", options->file, "The trace to write")->type_name("FILE");
   CLI::Option* plain = command->add_option("TRACE", options->file, "The same, without -o")->type_name("");
   named->excludes(plain);
-  command->add_option("--seconds", options->seconds, "How long to record (default: until SIGINT, SIGTERM or detach)")->type_name("N");
+  command->add_option("--seconds", options->seconds, "How long to record (default: until SIGINT, SIGTERM or detach)")
+      ->type_name("N");
   command->footer(
       "The trace is text: a header, then a line 'ts_us,vol,offset,size,op' for each request; op is R or W.\n\n"
       "Example:\n  foreshard volume record disk1 -o disk1.csv --seconds 60\n");

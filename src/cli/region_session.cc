@@ -14,9 +14,10 @@ using runtime::Task;
 constexpr uint64_t kConnectNs = 3'000'000'000;
 
 Error region_out_of_reach(const std::string& address, const Error& error) {
-  return {ErrorCode::kUnavailable, "no region", 0,
-          fmt::format("nobody answers at {} ({}); start one with: foreshard up, or say where it is with --region unix:PATH",
-                      address, error.detail.empty() ? error_code_name(error.code) : error.detail)};
+  return {
+      ErrorCode::kUnavailable, "no region", 0,
+      fmt::format("nobody answers at {} ({}); start one with: foreshard up, or say where it is with --region unix:PATH",
+                  address, error.detail.empty() ? error_code_name(error.code) : error.detail)};
 }
 
 Task<Result<void>> connect_and_work(const Invocation& invocation, std::string address, runtime::Runtime& runtime,
@@ -45,7 +46,8 @@ Result<void> with_region(const Invocation& invocation, RegionWork work, Signals 
   TRY(std::string address, app::region_address(invocation.region));
   if (signals == Signals::kHandled) Interrupt::prepare();
   TRY(std::unique_ptr<runtime::RealRuntime> runtime, runtime::RealRuntime::create());
-  if (signals == Signals::kDefault) return runtime->run(connect_and_work(invocation, address, *runtime, work, without, nullptr));
+  if (signals == Signals::kDefault)
+    return runtime->run(connect_and_work(invocation, address, *runtime, work, without, nullptr));
   Interrupt interrupt(*runtime);
   return runtime->run(connect_and_work(invocation, address, *runtime, work, without, &interrupt));
 }

@@ -60,7 +60,8 @@ runtime::Task<Result<void>> list_servers(RegionSession& session) {
   Json list = Json::array();
   for (const meta::pb::Server& server : servers) {
     const uint64_t deadline_ns = session.runtime().now_ns() + kAnswerWithinNs;
-    const Result<server::StatsReply> stats = co_await app::server_stats(session.runtime(), server.address(), deadline_ns);
+    const Result<server::StatsReply> stats =
+        co_await app::server_stats(session.runtime(), server.address(), deadline_ns);
     list.push_back(server_json(server, stats));
     table.add(server_row(server, stats));
   }

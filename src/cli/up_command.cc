@@ -38,7 +38,9 @@ void tell_region(const Invocation& invocation, const app::Region& region) {
                         {"servers_per_zone", topology.servers_per_zone}};
     std::fputs((value.dump() + "\n").c_str(), stdout);
   } else {
-    std::fputs(fmt::format("ready {} zones {} servers {}\n", region.address(), fmt::join(topology.zones, ","), topology.servers()).c_str(),
+    std::fputs(fmt::format("ready {} zones {} servers {}\n", region.address(), fmt::join(topology.zones, ","),
+                           topology.servers())
+                   .c_str(),
                stdout);
   }
   std::fflush(stdout);
@@ -48,7 +50,11 @@ void tell_region(const Invocation& invocation, const app::Region& region) {
 class RunningRegion {
  public:
   RunningRegion(const Invocation& invocation, runtime::RealRuntime& runtime)
-      : invocation_(invocation), runtime_(runtime), interrupt_(runtime), end_(runtime.executor()), gate_(runtime.executor()) {}
+      : invocation_(invocation),
+        runtime_(runtime),
+        interrupt_(runtime),
+        end_(runtime.executor()),
+        gate_(runtime.executor()) {}
 
   Task<Result<void>> run(app::RegionOptions region_options, UpOptions options) {
     CO_TRY(region_, co_await app::Region::start(runtime_, std::move(region_options)));
@@ -115,22 +121,27 @@ Result<void> run_up(const Invocation& invocation, const UpOptions& options) {
 void add_up_command(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<UpOptions>();
   CLI::App* up = app.add_subcommand("up", "Run a whole region in one process on this machine");
-  up->add_option("--dir", options->folder, "Where it keeps everything (default: $FORESHARD_DIR, else ~/.local/share/foreshard)")
+  up->add_option("--dir", options->folder,
+                 "Where it keeps everything (default: $FORESHARD_DIR, else ~/.local/share/foreshard)")
       ->type_name("FOLDER");
-  up->add_option("--zones", options->zones, "Names of its zones (default for a new region: a,b,c)")->type_name("A,B,...");
+  up->add_option("--zones", options->zones, "Names of its zones (default for a new region: a,b,c)")
+      ->type_name("A,B,...");
   up->add_option("--servers-per-zone", options->servers_per_zone, "Servers in each zone (default for a new region: 2)")
       ->type_name("N");
-  up->add_option("--latency", options->latencies, "Added to each round trip between two zones, such as a:b=1ms; repeatable")
+  up->add_option("--latency", options->latencies,
+                 "Added to each round trip between two zones, such as a:b=1ms; repeatable")
       ->type_name("A:B=TIME")
       ->allow_extra_args(false);
-  add_size_option(*up, "--capacity", options->capacity_bytes, "What each server may store (default: its share of the free space)");
+  add_size_option(*up, "--capacity", options->capacity_bytes,
+                  "What each server may store (default: its share of the free space)");
   add_size_option(*up, "--server-cache", options->server_cache_bytes, "Memory for each server's cache (default 64M)");
   up->add_option("--attach", options->attach, "Attach this volume in the same process, with the options below")
       ->type_name("NAME")
       ->allow_extra_args(false);
   add_attach_options(*up, options->attach_options);
   up->footer(
-      "Prints 'ready ADDRESS ...' when it serves. On an existing folder it goes on where it ended; the topology is then\n"
+      "Prints 'ready ADDRESS ...' when it serves. On an existing folder it goes on where it ended; the topology is "
+      "then\n"
       "known, and another one is refused. SIGTERM and SIGINT close it clean; after a crash it recovers by itself.\n\n"
       "Examples:\n"
       "  foreshard up\n"

@@ -84,9 +84,10 @@ Task<Result<void>> create_volume(RegionSession& session, volume::CreateOptions o
   const uint64_t volumelets = (volume.size_bytes() + volume.volumelet_bytes() - 1) / volume.volumelet_bytes();
   std::string text;
   if (!session.invocation().quiet) {
-    text = fmt::format("created {} of {} in {} volumelet{}; serve it with:\n  foreshard attach {} --nbd unix:/tmp/{}.sock\n",
-                       volume.name(), format_size(volume.size_bytes()), volumelets, volumelets == 1 ? "" : "s", volume.name(),
-                       volume.name());
+    text = fmt::format(
+        "created {} of {} in {} volumelet{}; serve it with:\n  foreshard attach {} --nbd unix:/tmp/{}.sock\n",
+        volume.name(), format_size(volume.size_bytes()), volumelets, volumelets == 1 ? "" : "s", volume.name(),
+        volume.name());
   }
   session.invocation().print(volume_json(volume, std::nullopt), text);
   co_return Result<void>();
@@ -177,14 +178,17 @@ Json driver_json(const app::pb::DriverStatus& status) {
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
 void append_driver_fields(Fields& fields, const app::pb::DriverStatus& status) {
-  fields.emplace_back("clients", fmt::format("{} connected, {} requests in flight", status.clients(), status.requests_in_flight()));
+  fields.emplace_back(
+      "clients", fmt::format("{} connected, {} requests in flight", status.clients(), status.requests_in_flight()));
   fields.emplace_back("waiting for", status.waiting_for().empty() ? "nothing" : status.waiting_for());
-  fields.emplace_back("reads", fmt::format("{} ({})", format_count(static_cast<double>(status.reads())), format_size(status.read_bytes())));
-  fields.emplace_back("writes", fmt::format("{} ({})", format_count(static_cast<double>(status.writes())), format_size(status.written_bytes())));
+  fields.emplace_back("reads", fmt::format("{} ({})", format_count(static_cast<double>(status.reads())),
+                                           format_size(status.read_bytes())));
+  fields.emplace_back("writes", fmt::format("{} ({})", format_count(static_cast<double>(status.writes())),
+                                            format_size(status.written_bytes())));
   fields.emplace_back("flushes", std::to_string(status.flushes()));
   const double lookups = static_cast<double>(status.cache_hits() + status.cache_misses());
-  fields.emplace_back("cache", fmt::format("{} of {}, {:.1f} % of {} page lookups hit", format_size(status.cache_bytes()),
-                                           format_size(status.cache_bytes_max()),
+  fields.emplace_back("cache", fmt::format("{} of {}, {:.1f} % of {} page lookups hit",
+                                           format_size(status.cache_bytes()), format_size(status.cache_bytes_max()),
                                            lookups > 0 ? 100 * static_cast<double>(status.cache_hits()) / lookups : 0.0,
                                            format_count(lookups)));
   fields.emplace_back("not yet flushed", format_size(status.retained_bytes()));
@@ -204,15 +208,16 @@ Fields volume_fields(const meta::pb::Volume& volume, const MaybeAttachment& atta
                    {"type", volume.workload_type()},
                    {"created", time_text(volume.created_wall_ns())}};
   if (volume.state() == meta::pb::VOLUME_IMPORTING) {
-    fields.emplace_back("hint", fmt::format("not whole: run the import again, or: foreshard volume rm {}", volume.name()));
+    fields.emplace_back("hint",
+                        fmt::format("not whole: run the import again, or: foreshard volume rm {}", volume.name()));
   }
   if (volume.wanted_size_bytes() != 0) fields.emplace_back("to grow to", format_size(volume.wanted_size_bytes()));
   if (!attachment) {
     fields.emplace_back("attached", "no");
     return fields;
   }
-  fields.emplace_back("attached", fmt::format("host {}, pid {}, zone {}, epoch {}", attachment->host(), attachment->pid(),
-                                              attachment->zone(), attachment->epoch()));
+  fields.emplace_back("attached", fmt::format("host {}, pid {}, zone {}, epoch {}", attachment->host(),
+                                              attachment->pid(), attachment->zone(), attachment->epoch()));
   const bool dead = app::surely_dead(*attachment);
   fields.emplace_back("driver", dead    ? "dead; the next attach takes over"
                                 : alive ? "alive"
@@ -244,8 +249,8 @@ Task<Result<void>> show_volume(RegionSession& session, std::string name) {
   co_return Result<void>();
 }
 
-// While the region is away its drivers live on: the one of this volume, if its socket is where it usually is, tells what
-// its clients wait for.
+// While the region is away its drivers live on: the one of this volume, if its socket is where it usually is, tells
+// what its clients wait for.
 Task<Result<void>> show_volume_of_driver(RegionSession& session, std::string name) {
   CO_TRY(const std::string address, app::socket_in(app::folder_of_address(session.address()), "attach-" + name));
   const uint64_t deadline_ns = session.runtime().now_ns() + kDriverAnswersWithinNs;
@@ -282,10 +287,12 @@ void add_info(CLI::App& volume, Invocation& invocation) {
 Task<Result<void>> resize_volume(RegionSession& session, std::string name, uint64_t size_bytes) {
   CO_TRY(bool done, co_await volume::resize_volume(session.runtime(), session.meta(), name, size_bytes));
   const std::string text = done ? fmt::format("{} is now {}\n", name, format_size(size_bytes))
-                                : fmt::format("{} is attached: its driver will grow it to {}; NBD clients see it when they "
-                                              "connect anew\n",
-                                              name, format_size(size_bytes));
-  session.invocation().print({{"name", name}, {"size_bytes", size_bytes}, {"done", done}}, session.invocation().quiet ? "" : text);
+                                : fmt::format(
+                                      "{} is attached: its driver will grow it to {}; NBD clients see it when they "
+                                      "connect anew\n",
+                                      name, format_size(size_bytes));
+  session.invocation().print({{"name", name}, {"size_bytes", size_bytes}, {"done", done}},
+                             session.invocation().quiet ? "" : text);
   co_return Result<void>();
 }
 
@@ -340,7 +347,8 @@ struct ServerShare {
 Task<Result<void>> show_layout(RegionSession& session, std::string name, bool all) {
   CO_TRY(meta::pb::Volume volume, co_await volume::get_volume(session.meta(), name));
   CO_TRY(std::vector<meta::pb::Server> servers, co_await volume::list_servers(session.meta()));
-  CO_TRY(std::vector<meta::pb::Volumelet> volumelets, co_await volume::list_volumelets(session.meta(), VolumeId{volume.id()}));
+  CO_TRY(std::vector<meta::pb::Volumelet> volumelets,
+         co_await volume::list_volumelets(session.meta(), VolumeId{volume.id()}));
   std::map<uint64_t, ServerShare> shares;
   for (const meta::pb::Server& server : servers) shares[server.id()].zone = server.zone();
 
@@ -349,28 +357,34 @@ Task<Result<void>> show_layout(RegionSession& session, std::string name, bool al
   Json list = Json::array();
   for (const meta::pb::Volumelet& volumelet : volumelets) {
     const uint64_t offset = volumelet.first_chunk() * kChunkBytes;
-    const uint64_t bytes = std::min(volumelet.chunks() * kChunkBytes, volume.size_bytes() - std::min(offset, volume.size_bytes()));
+    const uint64_t bytes =
+        std::min(volumelet.chunks() * kChunkBytes, volume.size_bytes() - std::min(offset, volume.size_bytes()));
     Json replicas = Json::array();
     for (const meta::pb::Replica& replica : volumelet.replicas()) {
       ServerShare& share = shares[replica.server()];
       ++share.volumelets;
       share.bytes += bytes;
-      replicas.push_back({{"server", replica.server()}, {"zone", share.zone}, {"state", replica_state_name(replica.state())}});
+      replicas.push_back(
+          {{"server", replica.server()}, {"zone", share.zone}, {"state", replica_state_name(replica.state())}});
       table.add({format_size(offset), format_size(bytes), std::to_string(replica.server()), share.zone,
                  replica_state_name(replica.state())});
     }
-    list.push_back({{"offset", offset}, {"bytes", bytes}, {"map_version", volumelet.map_version()}, {"replicas", replicas}});
+    list.push_back(
+        {{"offset", offset}, {"bytes", bytes}, {"map_version", volumelet.map_version()}, {"replicas", replicas}});
   }
   Table by_server({{"SERVER", kRight}, {"ZONE"}, {"VOLUMELETS", kRight}, {"SPACE", kRight}, {"SHARE"}});
   Json json_by_server = Json::array();
   for (const auto& [id, share] : shares) {
-    const double fraction = volumelets.empty() ? 0 : static_cast<double>(share.volumelets) / static_cast<double>(volumelets.size());
-    by_server.add({std::to_string(id), share.zone, std::to_string(share.volumelets), format_size(share.bytes), bar(fraction, 30)});
-    json_by_server.push_back({{"server", id}, {"zone", share.zone}, {"volumelets", share.volumelets}, {"bytes", share.bytes}});
+    const double fraction =
+        volumelets.empty() ? 0 : static_cast<double>(share.volumelets) / static_cast<double>(volumelets.size());
+    by_server.add({std::to_string(id), share.zone, std::to_string(share.volumelets), format_size(share.bytes),
+                   bar(fraction, 30)});
+    json_by_server.push_back(
+        {{"server", id}, {"zone", share.zone}, {"volumelets", share.volumelets}, {"bytes", share.bytes}});
   }
   const Json value = {{"name", name}, {"volumelets", list}, {"servers", json_by_server}};
-  const std::string text = fmt::format("{} of {} in {} volumelets of {}\n\n", name, format_size(volume.size_bytes()), volumelets.size(),
-                                       format_size(volume.volumelet_bytes())) +
+  const std::string text = fmt::format("{} of {} in {} volumelets of {}\n\n", name, format_size(volume.size_bytes()),
+                                       volumelets.size(), format_size(volume.volumelet_bytes())) +
                            by_server.text() + (all ? "\n" + table.text() : "");
   session.invocation().print(value, text);
   co_return Result<void>();

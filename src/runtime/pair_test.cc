@@ -18,7 +18,8 @@ constexpr int64_t kPending = INT64_MIN;
 Task<void> write_text(Connection& connection, std::string text, size_t piece, int64_t& result) {
   result = kPending;
   std::vector<iovec> pieces;
-  for (size_t at = 0; at < text.size(); at += piece) pieces.push_back({text.data() + at, std::min(piece, text.size() - at)});
+  for (size_t at = 0; at < text.size(); at += piece)
+    pieces.push_back({text.data() + at, std::min(piece, text.size() - at)});
   const Result<void> written = co_await connection.write(pieces);
   result = written ? 0 : -static_cast<int64_t>(written.error().id);
 }

@@ -72,7 +72,8 @@ TEST(SemaphoreTest, ALargeRequestIsNotStarvedBySmallOnes) {
   EXPECT_FALSE(semaphore.try_acquire(1));
 }
 
-Task<void> use(Executor& executor, Semaphore& semaphore, uint64_t units, uint64_t& used, uint64_t& used_max, int& done) {
+Task<void> use(Executor& executor, Semaphore& semaphore, uint64_t units, uint64_t& used, uint64_t& used_max,
+               int& done) {
   co_await semaphore.acquire(units);
   used += units;
   used_max = std::max(used_max, used);

@@ -18,8 +18,8 @@ class DurableStore final : public store::ChunkStore {
   runtime::Task<Result<Pages>> read(store::ChunkKey key, uint32_t first_page, ByteSpan into) override {
     return kept_.read(key, first_page, into);
   }
-  runtime::Task<Result<void>> write(store::ChunkKey key, store::Version version, uint32_t first_page, ConstByteSpan data,
-                                    const store::WriteGuard& guard) override {
+  runtime::Task<Result<void>> write(store::ChunkKey key, store::Version version, uint32_t first_page,
+                                    ConstByteSpan data, const store::WriteGuard& guard) override {
     return kept_.write(key, version, first_page, data, guard);
   }
   runtime::Task<Result<void>> zero(store::ChunkKey key, store::Version version, uint32_t first_page, uint32_t pages,

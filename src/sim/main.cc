@@ -101,8 +101,9 @@ int main(int count, char** words) {
     total.virtual_ns += outcome.virtual_ns;
     for (const auto& [name, number] : outcome.counters) total.counters[name] += number;
   }
-  fmt::print("{} seeds, {} operations, {} faults, {:.0f} s of virtual time, no violation\n", arguments.last - arguments.first + 1,
-             total.operations, total.faults, static_cast<double>(total.virtual_ns) / 1e9);
+  fmt::print("{} seeds, {} operations, {} faults, {:.0f} s of virtual time, no violation\n",
+             arguments.last - arguments.first + 1, total.operations, total.faults,
+             static_cast<double>(total.virtual_ns) / 1e9);
   for (const auto& [name, number] : total.counters) fmt::print("  {:>7} {}\n", number, name);
   return 0;
 }

@@ -256,7 +256,8 @@ Task<void> DriverProcess::carry_out(Wish wish) {
     model_.end_flush(pending, result.has_value());
   }
   // While faults happen a detach may end uncleanly.
-  if (!result && wish != Wish::kTryDetach) trouble_.add(fmt::format("driver {}: {}", number_, result.error().message()));
+  if (!result && wish != Wish::kTryDetach)
+    trouble_.add(fmt::format("driver {}: {}", number_, result.error().message()));
   wish_done_ = true;
 }
 

@@ -11,7 +11,9 @@ struct SectorStamp {
   uint64_t number, volume, layer, chunk, page, sector;
 };
 
-uint64_t filler(const SectorStamp& stamp, uint64_t word) { return mix64(stamp.number * 131 + stamp.sector * 17 + word); }
+uint64_t filler(const SectorStamp& stamp, uint64_t word) {
+  return mix64(stamp.number * 131 + stamp.sector * 17 + word);
+}
 
 void fill_sector(ByteSpan sector, const SectorStamp& stamp) {
   std::memcpy(sector.data(), &stamp, sizeof(stamp));
@@ -69,7 +71,8 @@ std::string CrashModel::differs(const ChunkKey& key, uint32_t page, const Conten
     const uint64_t number = wanted.writes[sector];
     if (number != 0) fill_sector(expected, {number, key.volume.value, key.layer, key.chunk, page, sector});
     if (std::memcmp(expected.data(), part.data(), kSectorBytes) != 0)
-      return fmt::format("{} sector {}: write {}, not {}", where, sector, load_object<SectorStamp>(part).number, number);
+      return fmt::format("{} sector {}: write {}, not {}", where, sector, load_object<SectorStamp>(part).number,
+                         number);
   }
   return {};
 }
@@ -116,9 +119,9 @@ std::string CrashModel::settle(const ChunkKey& key, uint32_t page, PageState sta
     }
     if (possible) continue;
     const auto stamp = load_object<SectorStamp>(part);
-    return fmt::format("{} sector {}: not a possible value (looks like write {} of volume {} chunk {} page {}; oldest {})",
-                       where, sector, stamp.number, stamp.volume, stamp.chunk, stamp.page,
-                       past.front().contents.writes[sector]);
+    return fmt::format(
+        "{} sector {}: not a possible value (looks like write {} of volume {} chunk {} page {}; oldest {})", where,
+        sector, stamp.number, stamp.volume, stamp.chunk, stamp.page, past.front().contents.writes[sector]);
   }
   past.clear();
   past.push_back({++places_, found, Outcome::kDone, true});

@@ -2,7 +2,8 @@
 
 namespace foreshard::store {
 
-PageLock::PageLock(PageLocks& locks, runtime::Executor& executor, uint32_t first_page, uint32_t pages, PageAccess access)
+PageLock::PageLock(PageLocks& locks, runtime::Executor& executor, uint32_t first_page, uint32_t pages,
+                   PageAccess access)
     : locks_(locks), executor_(executor), first_(first_page), end_(first_page + pages), access_(access) {
   previous_ = locks_.tail_;
   (previous_ != nullptr ? previous_->next_ : locks_.head_) = this;

@@ -27,7 +27,8 @@ TEST(Rendezvous, SpreadsEvenlyAndMovesOnlyTheLostServersShare) {
 
 TEST(Rendezvous, DoesNotDependOnTheOrderOfServers) {
   for (uint64_t i = 0; i < 1000; ++i)
-    EXPECT_EQ(place_by_rendezvous(VolumeId{1}, i, {{1}, {2}, {3}}), place_by_rendezvous(VolumeId{1}, i, {{3}, {1}, {2}}));
+    EXPECT_EQ(place_by_rendezvous(VolumeId{1}, i, {{1}, {2}, {3}}),
+              place_by_rendezvous(VolumeId{1}, i, {{3}, {1}, {2}}));
 }
 
 }  // namespace

@@ -81,7 +81,8 @@ void SequentialPredictor::advance(Stream& stream, const Observation& observation
   if (stream.requests > 1 && end <= stream.marker && end + observation.pages <= stream.proposed_end) return;
 
   const uint32_t usual_max = stream.pages >= kProvenPages ? kWindowPagesProvenMax : kWindowPagesMax;
-  const uint32_t pages_max = std::min({std::max(usual_max, observation.pages * 4), kWindowPagesEver, window_pages_max_});
+  const uint32_t pages_max =
+      std::min({std::max(usual_max, observation.pages * 4), kWindowPagesEver, window_pages_max_});
   const uint32_t wanted = stream.window_pages == 0 ? observation.pages * 4 : stream.window_pages * 2;
   stream.window_pages = std::clamp(wanted, std::min(4u, pages_max), pages_max);
 
