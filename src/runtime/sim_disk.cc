@@ -73,6 +73,13 @@ void SimInode::flip_bit(uint64_t bit) {
   put_sector(sector, contents.data());
 }
 
+bool SimInode::rottable(uint64_t sector) const {
+  if (unsynced_.contains(sector)) return false;
+  Sector contents;
+  get_sector(sector, contents.data());
+  return !is_all_zero(contents);
+}
+
 void SimInode::make_durable(uint64_t write) {
   for (auto it = unsynced_.begin(); it != unsynced_.end();) {
     std::vector<Earlier>& earlier = it->second;
@@ -275,15 +282,17 @@ void SimStorage::power_loss() {
   uint64_t unsynced = 0;
   // Inodes in the order of names: that of pointers would not be the same in every run.
   std::set<SimInode*> done;
-  const auto lose = [&](const std::shared_ptr<SimInode>& inode) {
+  std::string where;
+  const auto lose = [&](const std::string& path, const std::shared_ptr<SimInode>& inode) {
     if (inode == nullptr || !done.insert(inode.get()).second) return;
+    if (inode->unsynced_sectors() > 0) where += fmt::format(" {}: {} at stake", path, inode->unsynced_sectors());
     unsynced += inode->unsynced_sectors();
     inode->power_loss(random, knobs_.power_keep_chance);
   };
-  for (const auto& [path, inode] : names_) lose(inode);
-  for (const auto& [path, inode] : durable_names_) lose(inode);
-  for (const FolderChange& change : changes_) lose(change.inode);
-  if (unsynced > 0) timeline_.fault("disk lost unsynced sectors", fmt::format("{} ({} at stake)", name_, unsynced));
+  for (const auto& [path, inode] : names_) lose(path, inode);
+  for (const auto& [path, inode] : durable_names_) lose(path, inode);
+  for (const FolderChange& change : changes_) lose(change.path, change.inode);
+  if (unsynced > 0) timeline_.fault("disk lost unsynced sectors", name_ + where);
   std::map<std::string, uint64_t> kept;  // by folder: how many of its changes survive
   for (const FolderChange& change : changes_) ++kept[change.folder];
   for (auto& [folder, count] : kept) count = random.below(count + 1);
@@ -307,6 +316,24 @@ bool SimStorage::corrupt_file(const std::string& path, uint64_t offset, uint64_t
   timeline_.fault("disk corruption", fmt::format("{}:{}", name_, path));
   found->second->flip_bit(offset * 8 + timeline_.random().below(bytes * 8));
   return true;
+}
+
+bool SimStorage::rot(const std::string& path_prefix) {
+  constexpr int kTries = 200;
+  std::vector<SimInode*> inodes;
+  for (const auto& [path, inode] : names_) {
+    if (path.starts_with(path_prefix) && inode->size() >= kSectorBytes) inodes.push_back(inode.get());
+  }
+  Random& random = timeline_.random();
+  for (int i = 0; i < kTries && !inodes.empty(); ++i) {
+    SimInode& inode = *inodes[random.below(inodes.size())];
+    const uint64_t sector = random.below(inode.size() / kSectorBytes);
+    if (!inode.rottable(sector)) continue;
+    inode.flip_bit(sector * kSectorBytes * 8 + random.below(kSectorBytes * 8));
+    timeline_.fault("disk rot", name_);
+    return true;
+  }
+  return false;
 }
 
 uint64_t SimStorage::used_bytes() const {

@@ -48,6 +48,7 @@ class SimInode {
   void write_sector(uint64_t sector, const std::byte* bytes);
   // Already durable: what rot does.
   void flip_bit(uint64_t bit);
+  bool rottable(uint64_t sector) const;
   void set_size(uint64_t size) { size_ = size; }
   uint64_t newest_write() const { return write_count_; }
   // Everything up to that write is durable, and so is the size.
@@ -98,8 +99,11 @@ class SimStorage {
     knobs_ = {};
     failing_syncs_ = failing_writes_ = 0;
   }
-  // Flips one bit of a random durable page of a file; false when there is none.
+  // Flips one bit of those bytes of a file; false when there is no such file.
   bool corrupt_file(const std::string& path, uint64_t offset, uint64_t bytes);
+  // Flips one bit of what lies in files whose paths begin so, where it is durable and not zeros. False when no such
+  // place was found.
+  bool rot(const std::string& path_prefix);
   uint64_t used_bytes() const;
   std::vector<std::string> files() const;
 

@@ -71,6 +71,8 @@ class ServerProcess : public runtime::SimProcess {
   ServerProcess(runtime::SimRuntime& runtime, const ServerPlace& place, Trouble& trouble);
   bool serving() const { return serving_; }
   bool failed() const { return failed_; }
+  // Nothing waits for a checkpoint: no page may differ from its checksum.
+  bool settled() const { return serving_ && !failed_ && store_->stats().dirty_chunks == 0; }
   // Ends in good order; then stopped().
   void stop();
   bool stopped() const { return stopped_; }

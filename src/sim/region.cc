@@ -33,7 +33,8 @@ RegionRun::RegionRun(RegionOptions options)
       volume_bytes_((4 + random_.below(13)) << 20),
       volumelet_bytes_(uint64_t{1} << (20 + random_.below(2))),
       model_(volume_bytes_, options.seed) {
-  if (random_.chance(0.2)) volume_bytes_ -= random_.below(1000) * kSectorBytes;
+  hammer_ = random_.chance(0.2);
+  if (!options_.perfect_store && random_.chance(0.25)) rots_max_ = 1 + random_.below(4);
   set_log_level(options_.verbose ? LogLevel::kDebug : LogLevel::kWarn);
   set_log_sink([this](LogLevel level, std::string_view line) {
     world_.timeline().note("log: " + std::string(line));
@@ -120,7 +121,8 @@ bool RegionRun::create_volume() {
     if (!trouble_.text) model_.violate("the volume is not made in time");
     return false;
   }
-  model_.set_layout(volumelet_bytes_, *admin.layout());
+  layout_ = *admin.layout();
+  model_.set_layout(volumelet_bytes_, layout_);
   world_.kill(host.node, Crash::kProcess);
   return true;
 }
@@ -145,6 +147,9 @@ void RegionRun::start_driver(Host& host) {
   workload.clients = 1 + static_cast<uint32_t>(random_.below(12));
   workload.volumelet_bytes = volumelet_bytes_;
   workload.bytes_max = 32u << 10;
+  workload.hammer = hammer_;
+  workload.corrupt_expected = rots_max_ > 0;
+  if (hammer_) workload.clients = 8 + static_cast<uint32_t>(random_.below(8));
   workload.flush_chance = random_.chance(0.5) ? 0.05 : 0.01;
   const uint64_t cache_bytes = random_.chance(0.3) ? 0 : (64u << 10) << random_.below(6);
   const uint64_t retained_bytes = (64u << 10) << random_.below(6);
@@ -223,6 +228,7 @@ void RegionRun::drive() {
 
 void RegionRun::heal() {
   quiet_ = true;
+  world_.run_for(10 * kMillisecond);  // resets that are under way
   world_.fabric().heal_all();
   world_.fabric().knobs() = {};
   if (!world_.running(meta_node_)) start_meta();
@@ -283,7 +289,7 @@ void RegionRun::scrub() {
       if (!violated()) model_.violate(fmt::format("the scrub of server {} does not end", server->place.id));
       return;
     }
-    if (process.scrubbed()->empty()) continue;
+    if (process.scrubbed()->size() <= rots_) continue;
     const store::PageFault& first = process.scrubbed()->front();
     model_.violate(fmt::format("scrub of server {}: {} pages do not match, the first: chunk {} page {}", server->place.id,
                                process.scrubbed()->size(), first.key.chunk, first.page));

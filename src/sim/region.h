@@ -109,12 +109,15 @@ class RegionRun {
   void fault_disk_error();
   void fault_clean_server();
   void fault_detach();
+  void fault_reset_then_power();
+  void fault_rot();
 
   RegionOptions options_;
   runtime::SimWorld world_;
   Random random_;  // of what happens; the world's is of how
   uint64_t volume_bytes_ = 0, volumelet_bytes_ = 0;
   VolumeModel model_;
+  std::vector<uint32_t> layout_;  // the server of each volumelet
   Trouble trouble_;
   NodeId meta_node_ = 0;
   index::MapIndexState meta_index_;
@@ -125,6 +128,8 @@ class RegionRun {
   uint64_t operations_done_ = 0;  // of drivers that are gone
   uint64_t takeovers_ = 0;
   bool quiet_ = false;       // no more faults
+  bool hammer_ = false;      // all clients at the same few pages
+  uint64_t rots_max_ = 0, rots_ = 0;
 };
 
 }  // namespace foreshard::sim

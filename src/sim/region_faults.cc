@@ -24,7 +24,11 @@ uint64_t RegionRun::soon_ns(uint64_t max_ns) {
   return random_.below(std::min(limit, max_ns)) + 1;
 }
 
-RegionRun::Server& RegionRun::any_server() { return *servers_[random_.below(servers_.size())]; }
+RegionRun::Server& RegionRun::any_server() {
+  // In a hammered volume most faults go where the hammering is.
+  if (hammer_ && random_.chance(0.7)) return *servers_[layout_[random_.below(2)] - 1];
+  return *servers_[random_.below(servers_.size())];
+}
 
 void RegionRun::inject() {
   struct Choice {
@@ -41,6 +45,7 @@ void RegionRun::inject() {
       {6, &RegionRun::fault_takeover},          {4, &RegionRun::fault_slow_disk},
       {4, &RegionRun::fault_slow_network},      {6, &RegionRun::fault_disk_error},
       {4, &RegionRun::fault_clean_server},      {4, &RegionRun::fault_detach},
+      {10, &RegionRun::fault_reset_then_power}, {6, &RegionRun::fault_rot},
   };
   uint32_t sum = 0;
   for (const Choice& choice : kChoices) sum += choice.weight;
@@ -132,6 +137,21 @@ void RegionRun::fault_clean_server() {
   if (server.starts != starts) return;
   kill_server(server, Crash::kProcess);
   restart_later(server);
+}
+
+// What one page of a slot holds is changed by itself. Only where nothing waits for a checkpoint: a page that a crash
+// could have torn is taken as it is found (R-TORN), and so rot there cannot be told.
+void RegionRun::fault_rot() {
+  if (rots_ >= rots_max_) return;
+  Server& server = any_server();
+  const auto settled = [&] {
+    const ServerProcess* process = serving(server);
+    return process != nullptr && process->settled();
+  };
+  if (!run_until(settled, 10 * kSecond)) return;
+  for (runtime::SimStorage* storage : world_.storages(server.node)) {
+    if (storage->rot("slots/")) ++rots_;
+  }
 }
 
 // ---- metadata
@@ -274,6 +294,17 @@ void RegionRun::fault_partition_meta() {
 void RegionRun::fault_reset() {
   const NodeId host = hosts_[active_].node;
   world_.fabric().reset_one(host, random_.chance(0.2) ? meta_node_ : any_server().node);
+}
+
+// The answer to a write is lost, and soon after so is the write.
+void RegionRun::fault_reset_then_power() {
+  Server& server = any_server();
+  world_.fabric().reset_one(hosts_[active_].node, server.node);
+  world_.at(world_.now_ns() + random_.below(6 * kMillisecond), [this, &server] {
+    if (quiet_) return;
+    kill_server(server, Crash::kPower);
+    restart_later(server);
+  });
 }
 
 void RegionRun::fault_slow_network() {

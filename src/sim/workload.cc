@@ -20,6 +20,10 @@ Workload::Workload(runtime::Runtime& runtime, volume::BlockDevice& device, Volum
 
 void Workload::make_hot_spots() {
   const uint64_t size = model_.size_bytes();
+  if (options_.hammer) {
+    hot_ = {2 * kPageBytes, options_.volumelet_bytes};
+    return;
+  }
   // The same for every driver of a volume, so that one sees what another wrote.
   Random spots(size ^ options_.volumelet_bytes);
   for (int i = 0; i < 4; ++i) {
@@ -44,7 +48,10 @@ Workload::Range Workload::pick(Random& random, uint64_t& sequential) {
   const uint64_t kind = random.below(100);
   range.bytes = kind % 3 == 0 ? (1 + random.below(16)) * kSectorBytes : (1 + random.below(4)) * kPageBytes;
   if (random.chance(0.1)) range.bytes = (1 + random.below(options_.bytes_max / kSectorBytes)) * kSectorBytes;
-  if (kind < 60) {
+  if (options_.hammer && kind < 90) {
+    range.bytes = random.chance(0.3) ? kSectorBytes * (1 + random.below(12)) : kPageBytes;
+    range.offset = hot_[random.below(hot_.size())] - kPageBytes + random.below(2) * kPageBytes;
+  } else if (kind < 60) {
     const uint64_t around = (1 + random.below(24)) * (random.chance(0.7) ? kPageBytes : kSectorBytes);
     const uint64_t spot = hot_[random.below(hot_.size())];
     range.offset = spot > around ? spot - around : 0;
@@ -61,6 +68,14 @@ Workload::Range Workload::pick(Random& random, uint64_t& sequential) {
   return range;
 }
 
+// Whole chunks and more, so that stores give slots back.
+Workload::Range Workload::pick_large(Random& random) {
+  const uint64_t chunks = model_.size_bytes() / kChunkBytes;
+  const uint64_t first = random.below(chunks);
+  const uint64_t count = 1 + random.below(std::min<uint64_t>(3, chunks - first));
+  return {first * kChunkBytes, count * kChunkBytes};
+}
+
 Task<void> Workload::client(Random random) {
   const Running running(&running_);
   uint64_t sequential = random.below(model_.size_bytes() / kPageBytes) * kPageBytes;
@@ -72,7 +87,7 @@ Task<void> Workload::client(Random random) {
     ++begun_;
     const Range range = pick(random, sequential);
     const auto result = co_await operate(random, range);
-    if (!result) {
+    if (!result && !expected(result.error().code)) {
       const ErrorCode code = result.error().code;
       if (code == ErrorCode::kFenced) fenced_ = true;
       else if (code != ErrorCode::kCancelled) model_.violate("a request failed: " + result.error().message());
@@ -87,6 +102,10 @@ Task<Result<void>> Workload::operate(Random& random, Range range) {
   const bool durable = random.chance(0.08);
   if (random.chance(options_.flush_chance)) return flush();
   const uint64_t kind = random.below(100);
+  if (!options_.hammer && random.chance(options_.large_chance)) {
+    const Range large = pick_large(random);
+    return kind < 50 ? discard(large, durable) : zero(large, ZeroMode::kMayUnmap, durable);
+  }
   if (kind < 40) return read(range);
   if (kind < 80) return write(range, durable);
   if (kind < 86) return zero(range, random.chance(0.5) ? ZeroMode::kMayUnmap : ZeroMode::kKeepAllocated, durable);
@@ -172,7 +191,19 @@ Task<Result<void>> Workload::read_all() {
   constexpr uint64_t kPartBytes = 1u << 20;
   for (uint64_t offset = 0; offset < model_.size_bytes(); offset += kPartBytes) {
     const Range range{offset, std::min(kPartBytes, model_.size_bytes() - offset)};
-    CO_TRY_VOID(co_await read(range));
+    Result<void> whole = co_await read(range);
+    if (!whole && expected(whole.error().code)) whole = co_await read_by_pages(range);
+    if (!whole) co_return whole;
+  }
+  co_return Result<void>();
+}
+
+// All that is not rotten.
+Task<Result<void>> Workload::read_by_pages(Range range) {
+  for (uint64_t offset = range.offset; offset < range.offset + range.bytes; offset += kPageBytes) {
+    const Range page{offset, std::min(kPageBytes, range.offset + range.bytes - offset)};
+    const Result<void> done = co_await read(page);
+    if (!done && !expected(done.error().code)) co_return done;
   }
   co_return Result<void>();
 }

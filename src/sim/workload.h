@@ -25,6 +25,9 @@ struct WorkloadOptions {
   uint64_t bytes_max = 128u << 10;  // of most requests
   uint64_t think_ns_max = 2'000'000;
   double flush_chance = 0.05;
+  double large_chance = 0.03;    // zeroes and discards of whole chunks
+  bool hammer = false;           // everybody at the same few pages
+  bool corrupt_expected = false;  // a disk has rotted: a request that meets it may fail with kCorrupt
 };
 
 class Workload {
@@ -59,6 +62,9 @@ class Workload {
   runtime::Task<void> client(Random random);
   runtime::Task<Result<void>> operate(Random& random, Range range);
   runtime::Task<Result<void>> read(Range range);
+  runtime::Task<Result<void>> read_by_pages(Range range);
+  bool expected(ErrorCode code) const { return options_.corrupt_expected && code == ErrorCode::kCorrupt; }
+  Range pick_large(Random& random);
   runtime::Task<Result<void>> write(Range range, bool durable);
   runtime::Task<Result<void>> zero(Range range, volume::ZeroMode mode, bool durable);
   runtime::Task<Result<void>> discard(Range range, bool durable);

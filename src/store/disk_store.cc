@@ -81,13 +81,22 @@ Task<Result<void>> DiskStore::read_data(Chunk& chunk, uint32_t first_page, ByteS
     if (chunk.map.get(page) != PageState::kData) {
       fill_zero(bytes);
     } else if (page_checksum(chunk.identity(uuid_, page), bytes) != (*chunk.sums)[page]) {
-      // A failed write-back may have cost the page that memory still has the checksum of: not rot, but lost (R-EIO).
-      if (fail_stop_.failed()) co_return fail(fail_stop_.error());
-      ++stats_.corrupt_pages;
-      co_return fail(ErrorCode::kCorrupt, "page checksum", page);
+      CO_TRY_VOID(co_await read_again(chunk, page, bytes));
     }
   }
   co_return Result<void>();
+}
+
+// A page that did not match is read once more: the fault may have been on the way. And a failing write-back may have
+// cost a page that memory still has the checksum of, a moment before the store hears of it: not rot, but lost (R-EIO).
+Task<Result<void>> DiskStore::read_again(Chunk& chunk, uint32_t page, ByteSpan into) {
+  if (!fail_stop_.failed()) {
+    CO_TRY_VOID(co_await files_.file_of(chunk.slot).read(files_.offset_of(chunk.slot, page), into));
+  }
+  if (fail_stop_.failed()) co_return fail(fail_stop_.error());
+  if (page_checksum(chunk.identity(uuid_, page), into) == (*chunk.sums)[page]) co_return Result<void>();
+  ++stats_.corrupt_pages;
+  co_return fail(ErrorCode::kCorrupt, "page checksum", page);
 }
 
 // ---- write

@@ -77,6 +77,7 @@ class DiskStore : public ChunkStore {
   Result<void> take_slot(Chunk& chunk);
   runtime::Task<Result<void>> name_pages(Chunk& chunk, PageSet pages);
   runtime::Task<Result<void>> read_data(Chunk& chunk, uint32_t first_page, ByteSpan into);
+  runtime::Task<Result<void>> read_again(Chunk& chunk, uint32_t page, ByteSpan into);
   runtime::Task<Result<void>> write_data(Chunk& chunk, Version version, uint32_t first_page, ConstByteSpan data);
   runtime::Task<Result<void>> forget_chunk(ChunkKey key);
   runtime::Task<Result<void>> scrub_chunk(ChunkKey key, ByteSpan buffer, std::vector<PageFault>& faults);
