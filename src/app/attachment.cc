@@ -154,6 +154,7 @@ pb::DriverStatus Attachment::status() const { return status_message(driver_->sta
 Task<Result<void>> Attachment::detach() {
   over_.set();
   co_await gate_.close();
+  driver_->begin_detach();
   if (nbd_ != nullptr) co_await nbd_->stop();
   const Result<void> detached = co_await driver_->detach();
   if (control_ != nullptr) co_await control_->stop();

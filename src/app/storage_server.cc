@@ -61,8 +61,15 @@ Task<void> StorageServer::close_service() {
   server_.reset();
 }
 
+// A store that has failed is not closed clean by this, but its own work on it has ended.
+Task<void> StorageServer::close_store() {
+  if (store_ == nullptr) co_return;
+  const std::unique_ptr<store::ChunkStore> store = std::move(store_);
+  const Result<void> closed = co_await store->close();
+  if (!closed) LOG_DEBUG("server {}: its store ended: {}", options_.id.value, closed.error().message());
+}
+
 Task<Result<void>> StorageServer::enter_record() {
-  CO_TRY(lease_, co_await meta_.grant_lease(kLeaseNs));
   meta::pb::Server record;
   record.set_id(options_.id.value);
   record.set_address(options_.address);
@@ -70,6 +77,7 @@ Task<Result<void>> StorageServer::enter_record() {
   record.set_spine(options_.zone);
   record.set_store_uuid(store_->uuid().value);
   record.set_capacity_bytes(store_->stats().capacity_bytes);
+  CO_TRY(lease_, co_await meta_.grant_lease(kLeaseNs));
   *record.mutable_nonce() = meta::make_nonce(world_.random().next(), 1);
   meta::Transaction transaction;
   transaction.operations.push_back(
@@ -106,7 +114,7 @@ Task<void> StorageServer::supervise(runtime::Gate::Pass pass) {
       if (stopping) co_return;
     }
     co_await close_service();
-    store_.reset();
+    co_await close_store();
     ++restarts_;
     const Result<void> opened = co_await open();
     if (opened) {
@@ -117,7 +125,7 @@ Task<void> StorageServer::supervise(runtime::Gate::Pass pass) {
     fault_ = opened.error().message();
     LOG_WARN("server {}: does not open: {}", options_.id.value, fault_);
     co_await close_service();
-    store_.reset();
+    co_await close_store();
     pause_ns = std::min(pause_ns * 2, kReopenPauseNsMax);
   }
 }

@@ -50,6 +50,7 @@ class StorageServer {
  private:
   runtime::Task<Result<void>> open();
   runtime::Task<void> close_service();
+  runtime::Task<void> close_store();
   runtime::Task<Result<void>> enter_record();
   runtime::Task<void> supervise(runtime::Gate::Pass pass);
   runtime::Task<void> keep_lease(runtime::Gate::Pass pass);

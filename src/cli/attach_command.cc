@@ -68,6 +68,7 @@ Task<Result<void>> attach_and_serve(const Invocation& invocation, app::Attachmen
     interrupt.on_request([&attached] { attached.over().set(); });
     tell_ready(invocation, attached, name);
     result = co_await serve_until_over(attached, name);
+    interrupt.on_request([] {});
     attachment->reset();
   } else {
     result = fail(attachment.error());

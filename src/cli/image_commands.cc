@@ -174,7 +174,7 @@ Task<Result<void>> import_image(RegionSession& session, ImportOptions options) {
                                 volume.name());
     co_return fail(std::move(error));
   }
-  CO_TRY_VOID(co_await volume::finish_import(session.runtime(), session.meta(), volume.name()));
+  CO_TRY_VOID(co_await volume::finish_import(session.runtime(), session.meta(), volume));
   const double seconds = static_cast<double>(session.runtime().now_ns() - began_ns) / 1e9;
   session.invocation().print({{"name", volume.name()},
                               {"file", options.file},

@@ -43,6 +43,7 @@ class HostedRanges {
 
   // Whether [first, first + chunks) lies wholly in hosted, complete ranges.
   bool hosts(VolumeId volume, uint64_t first_chunk, uint64_t chunks) const;
+  bool hosts_any(VolumeId volume) const { return volumes_.contains(volume); }
   std::vector<VolumeId> volumes() const;
   std::vector<Placed> ranges(VolumeId volume) const;
   uint64_t volume_count() const { return volumes_.size(); }

@@ -116,6 +116,7 @@ Result<void> ReplicaServer::check_hosted(VolumeId volume, uint64_t first_chunk, 
 
 Task<Result<rpc::Reply>> ReplicaServer::on_open(rpc::Peer&, rpc::Request& request) {
   CO_TRY(const OpenRequest r, parse<OpenRequest>(request));
+  if (!ranges_.hosts_any(VolumeId{r.name.volume})) co_return fail(ErrorCode::kNotHere, "open: volume not hosted here");
   const Result<void> opened = co_await sessions_.open(r.name);
   if (!opened) {
     const bool refused = opened.error().code == ErrorCode::kFenced || opened.error().code == ErrorCode::kStaleSession;
@@ -163,6 +164,12 @@ void ReplicaServer::fill_cache(const ReadRequest& r, ConstByteSpan data, policy:
   }
 }
 
+// Before a change is applied, and after: a fill that read between the two must not stay, nor come later (R-FILL).
+void ReplicaServer::forget_cached(uint64_t first_key, uint64_t pages) {
+  cache_.erase_range(first_key, pages);
+  fill_guard_.changed(first_key, pages);
+}
+
 Task<Result<rpc::Reply>> ReplicaServer::on_read(rpc::Peer&, rpc::Request& request) {
   CO_TRY(const ReadRequest r, parse<ReadRequest>(request));
   if (!within_chunk(r.first_page, r.pages) || r.layer != 0) co_return fail(ErrorCode::kInvalid, "read: bad range");
@@ -203,12 +210,11 @@ Task<Result<rpc::Reply>> ReplicaServer::on_write(rpc::Peer&, rpc::Request& reque
   CO_TRY(Sessions::Work work, sessions_.enter(r.name));
   CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, r.chunk, 1));
   const uint64_t first = first_key(r.name, r.chunk, r.first_page);
-  fill_guard_.changed(first, pages);
-  cache_.erase_range(first, pages);
+  forget_cached(first, pages);
   const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.chunk};
   const store::Version version{r.name.epoch, r.sequence};
   const Result<void> written = co_await store_.write(key, version, r.first_page, request.data.span(), work);
-  fill_guard_.changed(first, pages);
+  forget_cached(first, pages);
   if (!written) co_return fail(from_store(written.error()));
   work.grant();
   co_return rpc::Reply();
@@ -223,8 +229,7 @@ Task<Result<rpc::Reply>> ReplicaServer::on_zero(rpc::Peer&, rpc::Request& reques
   const uint64_t first_chunk = r.first_page / kPagesPerChunk;
   CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, first_chunk, (end - 1) / kPagesPerChunk - first_chunk + 1));
   const uint64_t first = page_key(r.name.volume, r.first_page);
-  fill_guard_.changed(first, r.pages);
-  cache_.erase_range(first, r.pages);
+  forget_cached(first, r.pages);
   const store::Version version{r.name.epoch, r.sequence};
   for (uint64_t page = r.first_page; page < end;) {
     const ChunkKey key{VolumeId{r.name.volume}, r.layer, page / kPagesPerChunk};
@@ -232,12 +237,12 @@ Task<Result<rpc::Reply>> ReplicaServer::on_zero(rpc::Peer&, rpc::Request& reques
     const auto count = static_cast<uint32_t>(std::min<uint64_t>(kPagesPerChunk - in_chunk, end - page));
     const Result<void> zeroed = co_await store_.zero(key, version, in_chunk, count, work);
     if (!zeroed) {
-      fill_guard_.changed(first, r.pages);
+      forget_cached(first, r.pages);
       co_return fail(from_store(zeroed.error()));
     }
     page += count;
   }
-  fill_guard_.changed(first, r.pages);
+  forget_cached(first, r.pages);
   work.grant();
   co_return rpc::Reply();
 }

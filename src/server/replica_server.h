@@ -64,6 +64,7 @@ class ReplicaServer {
   Result<void> check_hosted(VolumeId volume, uint64_t first_chunk, uint64_t chunks) const;
   bool read_cached(const ReadRequest& r, ByteSpan into);
   void fill_cache(const ReadRequest& r, ConstByteSpan data, policy::FillGuard::Ticket ticket);
+  void forget_cached(uint64_t first_key, uint64_t pages);
   // Turns a store's failure into what a driver can act on, and raises failed().
   Error from_store(Error error);
   runtime::Task<Result<void>> look(VolumeId volume);

@@ -33,18 +33,14 @@ std::string holder(const meta::pb::Attachment& a) {
                      a.export_uri().empty() ? std::string() : " (" + a.export_uri() + ")");
 }
 
-// Waits for the hint of a driver to run out; kBusy when it keeps being renewed.
+// Waits until the driver before is surely gone; kBusy when its hint is there and stays.
 Task<Result<void>> wait_for_death(runtime::Runtime& runtime, meta::Meta& meta, meta::pb::Attachment held,
                                   VolumeId volume, uint64_t hint_ttl_ns, bool pid_says_alive) {
   const uint64_t give_up_ns = runtime.now_ns() + (pid_says_alive ? 0 : hint_ttl_ns + hint_ttl_ns / 2);
-  for (;;) {
-    CO_TRY(const std::optional<meta::Entry> hint, co_await meta.get(meta::alive_key(volume)));
-    if (!hint) co_return Result<void>();
-    if (runtime.now_ns() >= give_up_ns)
-      co_return fail(ErrorCode::kBusy, "attach",
-                     holder(held) + "; detach it there first, or use --force if that driver is surely gone");
-    co_await runtime.executor().sleep_for(kHintPollNs);
-  }
+  CO_TRY(const bool gone, co_await driver_is_gone(runtime, meta, volume, hint_ttl_ns, give_up_ns));
+  if (gone) co_return Result<void>();
+  co_return fail(ErrorCode::kBusy, "attach",
+                 holder(held) + "; detach it there first, or use --force if that driver is surely gone");
 }
 
 meta::Transaction claim_transaction(const Claim& claim, meta::Revision before) {
@@ -66,6 +62,23 @@ meta::Transaction claim_transaction(const Claim& claim, meta::Revision before) {
 }
 
 }  // namespace
+
+Task<Result<bool>> driver_is_gone(runtime::Runtime& runtime, meta::Meta& meta, VolumeId volume, uint64_t hint_ttl_ns,
+                                  uint64_t give_up_ns) {
+  std::optional<uint64_t> absent_since_ns;
+  for (;;) {
+    CO_TRY(const std::optional<meta::Entry> hint, co_await meta.get(meta::alive_key(volume)));
+    const uint64_t now_ns = runtime.now_ns();
+    if (hint) {
+      absent_since_ns.reset();
+      if (now_ns >= give_up_ns) co_return false;
+    } else {
+      if (!absent_since_ns) absent_since_ns = now_ns;
+      if (now_ns - *absent_since_ns >= hint_ttl_ns) co_return true;
+    }
+    co_await runtime.executor().sleep_for(kHintPollNs);
+  }
+}
 
 meta::Compare claim_guard(const Claim& claim) {
   return {meta::Compare::Target::kModified, meta::attachment_key(VolumeId{claim.volume.id()}), claim.revision, {}};

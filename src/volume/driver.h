@@ -21,6 +21,9 @@
 
 namespace foreshard::volume {
 
+// Term of the hint that a driver lives.
+inline constexpr uint64_t kDriverHintTtlNs = 3'000'000'000;
+
 struct DriverOptions {
   std::string volume;               // its name
   std::string zone;                 // where this driver is
@@ -29,7 +32,7 @@ struct DriverOptions {
   uint64_t io_timeout_ns = UINT64_MAX;   // how long a request waits for a server that is gone; default: for ever
   uint64_t retained_bytes_max = 32u << 20;
   uint64_t retained_age_ns_max = 5'000'000'000;
-  uint64_t hint_ttl_ns = 3'000'000'000;  // of the hint that this driver lives
+  uint64_t hint_ttl_ns = kDriverHintTtlNs;
   bool force = false;                    // claim although another driver seems alive
   bool importing = false;                // attach a volume in state importing (the importer itself)
   // What the attachment record says of this driver, for people and for the next driver.
@@ -80,6 +83,9 @@ class Driver : public BlockDevice {
   // kUnavailable: the metadata is out of reach; kCorrupt: a server lost its data (another store than recorded).
   static runtime::Task<Result<std::unique_ptr<Driver>>> attach(runtime::Runtime& runtime, meta::Meta& meta,
                                                                DriverOptions options);
+  // Says that a detach is coming: requests that still wait for a server ten seconds from now are given up, so that
+  // front ends can end. detach() calls it, too.
+  virtual void begin_detach() = 0;
   // Lets no request in any more, waits for those inside, flushes, closes sessions, releases the attachment.
   // On an error the detach was unclean (the next driver takes over as after a crash). Destroy afterwards.
   virtual runtime::Task<Result<void>> detach() = 0;

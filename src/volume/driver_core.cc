@@ -18,7 +18,6 @@ using runtime::Task;
 constexpr uint64_t kLookAfterNs = 500'000'000;       // between looks at retained data, heat, wishes
 constexpr uint64_t kFirstOpenNs = 10'000'000'000;    // how long attach waits for servers that do not answer
 constexpr uint64_t kDetachDrainNs = 10'000'000'000;  // how long detach waits for requests under way
-constexpr uint64_t kPollNs = 10'000'000;
 constexpr double kHeatMemorySeconds = 60;
 
 }  // namespace
@@ -89,10 +88,10 @@ Task<Result<void>> DriverCore::load_region() {
 }
 
 Result<void> DriverCore::add_server(const meta::pb::Server& record, const meta::Entry& entry) {
+  TRY(meta::pb::VolumeServer in_sync, meta::decode<meta::pb::VolumeServer>(entry));
   ServerEntry& server = servers_[ServerId{record.id()}];
   if (server.link) return {};
-  if (!server.in_sync.ParseFromString(entry.value))
-    return fail(ErrorCode::kCorrupt, "a volume's server record", entry.key);
+  server.in_sync = std::move(in_sync);
   server.revision = entry.modified;
   server.zone = record.zone();
   uint64_t round_trip_ns = 0;
@@ -193,16 +192,21 @@ Task<void> DriverCore::carry_out_wishes() {
   if (!entry || !*entry) co_return;
   meta::pb::Volume volume;
   if (!volume.ParseFromString((*entry)->value) || volume.id() != volume_id().value) co_return;
-  if (volume.wanted_size_bytes() <= volume.size_bytes()) co_return;
-  const Result<meta::pb::Volume> grown =
-      co_await grow_volume(runtime_, meta_, options_.volume, volume.wanted_size_bytes(), claim_guard(claim_));
-  if (!grown) {
-    LOG_WARN("volume {}: growing: {}", options_.volume, grown.error().message());
-    co_return;
+  uint64_t size_bytes = volume.size_bytes();
+  if (volume.wanted_size_bytes() > size_bytes) {
+    const Result<meta::pb::Volume> grown =
+        co_await grow_volume(runtime_, meta_, options_.volume, volume.wanted_size_bytes(), claim_guard(claim_));
+    if (!grown) {
+      LOG_WARN("volume {}: growing: {}", options_.volume, grown.error().message());
+      co_return;
+    }
+    size_bytes = grown->size_bytes();
   }
+  // Also when an earlier growth had succeeded and its answer was lost.
+  if (size_bytes <= size_bytes_) co_return;
   const Result<void> servers = co_await load_servers();
   if (!servers) LOG_WARN("volume {}: growing: {}", options_.volume, servers.error().message());
-  size_bytes_ = grown->size_bytes();
+  size_bytes_ = size_bytes;
   prefetcher_.set_volume_pages((size_bytes_ + kPageBytes - 1) / kPageBytes);
   LOG_INFO("volume {} has grown to {} bytes; NBD clients see it when they connect again", options_.volume, size_bytes_);
 }
@@ -222,12 +226,20 @@ void DriverCore::sample_heat(double seconds) {
 
 // ---- detach
 
+void DriverCore::begin_detach() {
+  if (std::exchange(detaching_, true)) return;
+  runtime_.executor().spawn(give_up_at(runtime_.now_ns() + kDetachDrainNs));
+}
+
+Task<void> DriverCore::give_up_at(uint64_t deadline_ns) {
+  const std::optional<runtime::Gate::Pass> pass = background_.enter();
+  if (!pass) co_return;
+  const bool stopped = co_await stopping_.wait_until(deadline_ns);
+  if (!stopped) end(Error{ErrorCode::kCancelled, "detached while a server was away", 0, {}});
+}
+
 Task<Result<void>> DriverCore::detach() {
-  // Requests under way may end; after a while those that wait for a server that is gone are given up.
-  const uint64_t deadline_ns = runtime_.now_ns() + kDetachDrainNs;
-  while (requests_.inside() > 0 && !ended_.is_set() && runtime_.now_ns() < deadline_ns)
-    co_await runtime_.executor().sleep_for(kPollNs);
-  if (requests_.inside() > 0) end(Error{ErrorCode::kCancelled, "detached while requests waited for a server", 0, {}});
+  begin_detach();
   co_await requests_.close();
   Result<void> clean;
   if (ended_.is_set()) {
@@ -238,6 +250,7 @@ Task<Result<void>> DriverCore::detach() {
   stopping_.set();
   if (clean) {
     for (auto& [id, entry] : servers_) {
+      if (!entry.link) continue;
       const Result<void> closed = co_await entry.link->say_close();
       if (!closed && clean) clean = fail(closed.error());
     }

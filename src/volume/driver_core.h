@@ -48,6 +48,7 @@ class DriverCore final : public Driver, public LinkOwner {
   runtime::Task<Result<std::vector<Extent>>> block_status(uint64_t offset, uint64_t bytes,
                                                           uint32_t extents_max) override;
   // Driver
+  void begin_detach() override;
   runtime::Task<Result<void>> detach() override;
   DriverStatus status() const override;
   std::vector<VolumeletStatus> volumelets() const override;
@@ -90,6 +91,7 @@ class DriverCore final : public Driver, public LinkOwner {
   void adopt(Volumelet& volumelet);
   runtime::Task<void> keep_hint();
   runtime::Task<void> look_after();
+  runtime::Task<void> give_up_at(uint64_t deadline_ns);
   runtime::Task<Result<void>> renew_hint();
   runtime::Task<void> carry_out_wishes();
   void sample_heat(double seconds);
@@ -158,6 +160,7 @@ class DriverCore final : public Driver, public LinkOwner {
   uint64_t flush_asked_ = 0;   // flushes wanted, and covered by one that has succeeded
   uint64_t flush_done_ = 0;
   bool flushing_ = false;
+  bool detaching_ = false;
   runtime::WaitQueue flush_ended_;
 
   runtime::Gate requests_;      // clients' requests

@@ -117,8 +117,7 @@ Task<Result<void>> DriverCore::replay(ServerLink& link) {
     uint64_t started = 0;
     for (; next != nullptr && started < kReplaysAtOnce; next = retained_.after(tick)) {
       const uint64_t chunk = next->first_page / kPagesPerChunk;
-      const Volumelet* volumelet = map_.find(chunk);
-      const bool here = volumelet != nullptr && volumelet->link == &link;
+      const bool here = next->link == &link;
       const bool alone = next->data.empty();
       if (here && (alone ? started > 0 : !chunks.insert(chunk).second)) break;
       tick = next->tick;

@@ -262,6 +262,7 @@ Task<Result<void>> DriverCore::write_part(uint64_t first, ConstByteSpan data, ui
   entry.pages = data.size() / kPageBytes;
   entry.data = Buffer::copy_of(data);
   entry.time_ns = runtime_.now_ns();
+  entry.link = part.link;
   retained_.append(std::move(entry));
   part.link->written_tick = retained_.newest_tick();
   co_return Result<void>();
@@ -353,6 +354,7 @@ Task<Result<void>> DriverCore::zero_part(uint64_t first, uint64_t pages, bool ma
   entry.pages = pages;
   entry.may_unmap = may_unmap;
   entry.time_ns = runtime_.now_ns();
+  entry.link = part.link;
   retained_.append(std::move(entry));
   part.link->written_tick = retained_.newest_tick();
   co_return Result<void>();

@@ -14,6 +14,8 @@
 
 namespace foreshard::volume {
 
+class ServerLink;
+
 struct RetainedEntry {
   uint64_t tick = 0;         // order of acknowledgement: 1, 2, ...
   uint64_t sequence = 0;     // the write's own
@@ -21,6 +23,7 @@ struct RetainedEntry {
   uint64_t pages = 0;
   Buffer data;               // whole pages; empty: zeros
   bool may_unmap = true;     // of zeros
+  ServerLink* link = nullptr;  // whose it is
   uint64_t time_ns = 0;
 };
 

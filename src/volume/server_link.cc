@@ -116,6 +116,7 @@ Task<Result<void>> ServerLink::connect() {
 Task<Result<void>> ServerLink::open() {
   set_state(State::kOpening);
   ++session_;
+  grant_ns_ = 0;  // until the answer says
   server::OpenRequest request{};
   const ByteSpan control{reinterpret_cast<std::byte*>(&request), sizeof request};
   const uint64_t deadline_ns = runtime_.now_ns() + kOpenTimeoutNs;
@@ -123,6 +124,7 @@ Task<Result<void>> ServerLink::open() {
   if (reply.control.size() < sizeof(server::OpenReply)) co_return fail(ErrorCode::kInvalid, "open: short answer");
   const auto opened = load_object<server::OpenReply>(reply.control.span());
   grant_ns_ = opened.grant_ns;
+  granted_until_ns_ = std::max(granted_until_ns_, answered_ns_ + grant_ns_ - grant_ns_ / 100);
   set_state(State::kRestoring);
   co_return co_await owner_.restore(*this, opened);
 }
@@ -174,7 +176,8 @@ Task<void> ServerLink::run() {
     if (stopping_) break;
     if (!opened) {
       LOG_DEBUG("server {}: {}", record_.id(), opened.error().message());
-      if (opened.error().code == ErrorCode::kFenced) {
+      const ErrorCode code = opened.error().code;
+      if (code == ErrorCode::kFenced || code == ErrorCode::kNotHere) {
         owner_.end(opened.error());
         break;
       }

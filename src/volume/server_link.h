@@ -88,7 +88,7 @@ class ServerLink {
   bool stopping_ = false;
   bool closing_ = false;  // the Close is on its way
   uint64_t session_ = 0;
-  uint64_t grant_ns_ = 2'500'000'000;
+  uint64_t grant_ns_ = 0;
   uint64_t granted_until_ns_ = 0;
   uint64_t answered_ns_ = 0;
   std::shared_ptr<rpc::Channel> channel_;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -141,14 +142,21 @@ meta::Operation put(std::string key, std::string value) {
   return {meta::Operation::Kind::kPut, std::move(key), std::move(value), 0};
 }
 
-// Puts records in several transactions, each only while the guard holds.
+meta::Compare unchanged(std::string key, meta::Revision revision) {
+  return {meta::Compare::Target::kModified, std::move(key), revision, {}};
+}
+
+// Puts new records in several transactions, each only while the guard holds and none of them is there.
 Task<Result<void>> put_records(runtime::Runtime& runtime, meta::Meta& meta, std::vector<meta::Operation> puts,
                                meta::Compare guard) {
   for (size_t begin = 0; begin < puts.size(); begin += kRecordsPerCommit) {
     const size_t end = std::min(puts.size(), begin + kRecordsPerCommit);
     meta::Transaction transaction;
     transaction.compares.push_back(guard);
-    for (size_t i = begin; i < end; ++i) transaction.operations.push_back(puts[i]);
+    for (size_t i = begin; i < end; ++i) {
+      transaction.compares.push_back(unchanged(puts[i].key, 0));
+      transaction.operations.push_back(puts[i]);
+    }
     CO_TRY(const meta::TransactionResult result,
            co_await meta::commit_settled(runtime, meta, std::move(transaction), runtime.now_ns() + kCommitTimeoutNs));
     if (!result.succeeded) co_return fail(ErrorCode::kConflict, "the volume changed meanwhile; run it again");
@@ -199,6 +207,27 @@ Task<Result<std::vector<ServerId>>> servers_of(meta::Meta& meta, VolumeId volume
   co_return ids;
 }
 
+// Which of the volumelets [from, to) have no record yet. A broken-off growth may have left some, and a driver may
+// have used them: they stay where they are.
+Task<Result<std::vector<uint64_t>>> missing_volumelets(meta::Meta& meta, const meta::pb::Volume& volume, uint64_t from,
+                                                       uint64_t to) {
+  const VolumeId id{volume.id()};
+  const uint64_t chunks = volume.volumelet_bytes() / kChunkBytes;
+  std::set<std::string> present;
+  std::string begin = meta::volumelet_key(id, from * chunks);
+  const std::string end = meta::volumelet_key(id, to * chunks);
+  for (bool more = true; more;) {
+    CO_TRY(const meta::RangeResult range, co_await meta.range(begin, end, kRecordsPerCommit));
+    for (const meta::Entry& entry : range.entries) present.insert(entry.key);
+    more = range.entries.size() == kRecordsPerCommit;
+    if (more) begin = range.entries.back().key + '\0';
+  }
+  std::vector<uint64_t> missing;
+  for (uint64_t index = from; index < to; ++index)
+    if (!present.contains(meta::volumelet_key(id, index * chunks))) missing.push_back(index);
+  co_return missing;
+}
+
 // Places volumelets [from, to): servers are prepared first, then the map names them (R-GC).
 Task<Result<void>> add_volumelets(runtime::Runtime& runtime, meta::Meta& meta, const meta::pb::Volume& volume,
                                   uint64_t from, uint64_t to, meta::Compare guard) {
@@ -210,7 +239,8 @@ Task<Result<void>> add_volumelets(runtime::Runtime& runtime, meta::Meta& meta, c
   for (const Candidate& candidate : candidates) ids.push_back(ServerId{candidate.record.id()});
   const uint64_t chunks = volume.volumelet_bytes() / kChunkBytes;
   Placement placement;
-  for (uint64_t index = from; index < to; ++index)
+  CO_TRY(const std::vector<uint64_t> missing, co_await missing_volumelets(meta, volume, from, to));
+  for (uint64_t index : missing)
     placement[policy::place_by_rendezvous(id, index, ids)].push_back({index * chunks, chunks});
   for (const Candidate& candidate : candidates) {
     const auto placed = placement.find(ServerId{candidate.record.id()});
@@ -218,10 +248,6 @@ Task<Result<void>> add_volumelets(runtime::Runtime& runtime, meta::Meta& meta, c
     CO_TRY_VOID(co_await prepare_server(runtime, candidate, id, placed->second));
   }
   co_return co_await put_records(runtime, meta, placement_records(volume, candidates, placement, known), guard);
-}
-
-meta::Compare unchanged(std::string key, meta::Revision revision) {
-  return {meta::Compare::Target::kModified, std::move(key), revision, {}};
 }
 
 // Takes the next id and puts the record of a volume in creation, in one transaction.
@@ -403,20 +429,26 @@ Task<Result<bool>> resize_volume(runtime::Runtime& runtime, meta::Meta& meta, st
 Task<Result<void>> remove_volume(runtime::Runtime& runtime, meta::Meta& meta, std::string name) {
   CO_TRY(const VolumeEntry entry, co_await read_volume(meta, name));
   const VolumeId id{entry.volume.id()};
-  CO_TRY(const std::optional<meta::pb::Attachment> attachment, co_await get_attachment(meta, id));
   CO_TRY(const std::optional<meta::Entry> attached, co_await meta.get(meta::attachment_key(id)));
-  CO_TRY(const bool alive, co_await driver_seems_alive(meta, id));
-  if (attachment && alive)
-    co_return fail(ErrorCode::kBusy, "volume rm",
-                   fmt::format("'{0}' is attached by process {1} on host '{2}'; 'foreshard detach {0}' first", name,
-                               attachment->pid(), attachment->host()));
+  if (attached) {
+    CO_TRY(const meta::pb::Attachment attachment, meta::decode<meta::pb::Attachment>(*attached));
+    bool gone = !attachment.held();
+    if (!gone) {
+      CO_TRY(gone, co_await driver_is_gone(runtime, meta, id, kDriverHintTtlNs, runtime.now_ns()));
+    }
+    if (!gone)
+      co_return fail(ErrorCode::kBusy, "volume rm",
+                     fmt::format("'{0}' is attached by process {1} on host '{2}'; 'foreshard detach {0}' first", name,
+                                 attachment.pid(), attachment.host()));
+  }
   CO_TRY(const std::vector<meta::pb::Server> servers, co_await list_servers(meta));
   meta::Transaction transaction;
   transaction.compares.push_back(unchanged(meta::volume_key(name), entry.revision));
   transaction.compares.push_back(unchanged(meta::attachment_key(id), attached ? attached->modified : 0));
   transaction.operations.push_back({meta::Operation::Kind::kErase, meta::volume_key(name), {}, 0});
   transaction.operations.push_back({meta::Operation::Kind::kErasePrefix, meta::volume_prefix(id), {}, 0});
-  CO_TRY(const meta::TransactionResult result, co_await meta.commit(std::move(transaction)));
+  CO_TRY(const meta::TransactionResult result,
+         co_await meta::commit_settled(runtime, meta, std::move(transaction), runtime.now_ns() + kCommitTimeoutNs));
   if (!result.succeeded)
     co_return fail(ErrorCode::kConflict, "volume rm", "the volume changed meanwhile; run it again");
   for (const meta::pb::Server& record : servers) {
@@ -428,13 +460,15 @@ Task<Result<void>> remove_volume(runtime::Runtime& runtime, meta::Meta& meta, st
   co_return Result<void>();
 }
 
-Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, std::string name) {
-  CO_TRY(VolumeEntry entry, co_await read_volume(meta, std::move(name)));
+Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, meta::pb::Volume imported) {
+  CO_TRY(VolumeEntry entry, co_await read_volume(meta, imported.name()));
+  if (entry.volume.id() != imported.id())
+    co_return fail(ErrorCode::kConflict, "volume import", "the volume was removed and made anew by another import");
   if (entry.volume.state() == meta::pb::VOLUME_READY) co_return Result<void>();
   if (entry.volume.state() != meta::pb::VOLUME_IMPORTING)
     co_return fail(ErrorCode::kInvalid, "the volume is not importing");
   entry.volume.set_state(meta::pb::VOLUME_READY);
-  co_return co_await put_volume(runtime, meta, entry.volume, entry.revision, std::nullopt);
+  co_return co_await put_volume(runtime, meta, entry.volume, entry.revision, volume_still_exists(imported));
 }
 
 }  // namespace foreshard::volume

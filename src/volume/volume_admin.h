@@ -39,7 +39,8 @@ runtime::Task<Result<bool>> resize_volume(runtime::Runtime& runtime, meta::Meta&
                                           uint64_t size_bytes);
 // kBusy while attached. Its data is deleted by the servers, at once where they can be reached.
 runtime::Task<Result<void>> remove_volume(runtime::Runtime& runtime, meta::Meta& meta, std::string name);
-runtime::Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, std::string name);
+// The volume as create_volume answered it is whole now.
+runtime::Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, meta::pb::Volume imported);
 
 // Used by the driver, which alone may change an attached volume's map: adds volumelets up to size_bytes and sets
 // the size, in transactions that also compare `guard`.
