@@ -12,7 +12,7 @@ namespace foreshard::app {
 
 inline constexpr uint16_t kMethodDriverStatus = 0x300;
 inline constexpr uint16_t kMethodDriverHeat = 0x301;
-inline constexpr uint16_t kMethodDriverDetach = 0x302;       // answered when it has begun
+inline constexpr uint16_t kMethodDriverDetach = 0x302;  // answered when it has begun
 inline constexpr uint16_t kMethodDriverPrefetchMode = 0x303;
 inline constexpr uint16_t kMethodDriverRecordStart = 0x304;  // for as long as the connection lives
 inline constexpr uint16_t kMethodDriverRecordTake = 0x305;

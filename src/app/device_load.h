@@ -16,12 +16,12 @@ namespace foreshard::app {
 
 struct LoadOptions {
   bool write = false;
-  bool random = false;             // else in order, starting over at the end
-  bool flush_after_each = false;   // of writes
+  bool random = false;            // else in order, starting over at the end
+  bool flush_after_each = false;  // of writes
   uint64_t request_bytes = 4096;
-  uint32_t depth = 1;              // requests under way
+  uint32_t depth = 1;  // requests under way
   uint64_t duration_ns = 2'000'000'000;
-  uint64_t range_bytes = 0;        // of the device, from its beginning; 0: all of it
+  uint64_t range_bytes = 0;         // of the device, from its beginning; 0: all of it
   uint64_t bytes_max = UINT64_MAX;  // ends earlier, when so much is done
 };
 
@@ -53,7 +53,7 @@ class DeviceLoad {
   volume::BlockDevice& device_;
   LoadOptions options_;
   Random random_;
-  uint64_t places_;         // where a request may begin
+  uint64_t places_;  // where a request may begin
   uint64_t next_place_ = 0;
   uint64_t end_ns_ = 0;
   bool cancelled_ = false;

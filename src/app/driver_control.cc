@@ -91,7 +91,10 @@ Result<policy::PrefetchMode> parse_prefetch_mode(std::string_view name) {
 
 DriverControl::DriverControl(runtime::Runtime& runtime, volume::Driver& driver, std::function<FrontStatus()> front,
                              std::function<void()> on_detach)
-    : runtime_(runtime), driver_(driver), front_(std::move(front)), detach_(std::move(on_detach)),
+    : runtime_(runtime),
+      driver_(driver),
+      front_(std::move(front)),
+      detach_(std::move(on_detach)),
       service_(rpc::Service::create(runtime)) {
   add(kMethodDriverStatus, &DriverControl::on_status);
   add(kMethodDriverHeat, &DriverControl::on_heat);
@@ -110,9 +113,7 @@ void DriverControl::add(uint16_t method, Method member) {
 
 void DriverControl::serve(std::unique_ptr<runtime::Listener> listener) { service_->serve(std::move(listener)); }
 
-Task<void> DriverControl::stop() {
-  co_await service_->stop();
-}
+Task<void> DriverControl::stop() { co_await service_->stop(); }
 
 Task<Result<rpc::Reply>> DriverControl::on_status(rpc::Peer& peer, rpc::Request& request) {
   co_return reply_of(status_message(driver_.status(), front_()));

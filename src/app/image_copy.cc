@@ -75,8 +75,8 @@ Result<ImageFile::Run> ImageFile::next_data(uint64_t offset) const {
   if (offset >= bytes_) return Run{bytes_, bytes_};
   const off_t begin = lseek(file_, static_cast<off_t>(offset), SEEK_DATA);
   if (begin < 0) {
-    if (errno == ENXIO) return Run{bytes_, bytes_};      // only a hole is left
-    if (errno == EINVAL) return Run{offset, bytes_};     // the file system does not tell
+    if (errno == ENXIO) return Run{bytes_, bytes_};   // only a hole is left
+    if (errno == EINVAL) return Run{offset, bytes_};  // the file system does not tell
     return fail(error_from_errno(errno, "cannot read the image", path_));
   }
   const off_t end = lseek(file_, begin, SEEK_HOLE);

@@ -16,11 +16,8 @@ struct Magic {
   std::string_view bytes;
   const char* format;
 };
-constexpr std::array<Magic, 5> kMagics = {{{"QFI\xfb", "qcow2"},
-                                           {"KDMV", "vmdk"},
-                                           {"# Disk DescriptorFile", "vmdk"},
-                                           {"vhdxfile", "vhdx"},
-                                           {"<<< ", "vdi"}}};
+constexpr std::array<Magic, 5> kMagics = {
+    {{"QFI\xfb", "qcow2"}, {"KDMV", "vmdk"}, {"# Disk DescriptorFile", "vmdk"}, {"vhdxfile", "vhdx"}, {"<<< ", "vdi"}}};
 
 std::string format_of_header(std::string_view header) {
   for (const Magic& magic : kMagics) {

@@ -25,8 +25,9 @@ runtime::Task<Result<RegionView>> look_at_region(meta::Meta& meta) {
 Result<std::string> driver_zone(const RegionView& region, const meta::pb::Volume& volume, const std::string& given) {
   if (!given.empty()) {
     if (region.topology.has_zone(given)) return given;
-    return fail(ErrorCode::kNotFound, "zone", fmt::format("'{}' is not a zone of this region, which has {}", given,
-                                                          fmt::join(region.topology.zones, ", ")));
+    return fail(
+        ErrorCode::kNotFound, "zone",
+        fmt::format("'{}' is not a zone of this region, which has {}", given, fmt::join(region.topology.zones, ", ")));
   }
   if (!volume.zone().empty() && region.topology.has_zone(volume.zone())) return volume.zone();
   return region.topology.zones.empty() ? std::string() : region.topology.zones.front();

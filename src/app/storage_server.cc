@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint64_t kLeaseNs = 10'000'000'000;
 constexpr uint64_t kRenewNs = 3'000'000'000;
-constexpr uint64_t kLookNs = 200'000'000;           // between looks whether the store has failed
+constexpr uint64_t kLookNs = 200'000'000;  // between looks whether the store has failed
 constexpr uint64_t kReopenPauseNsMax = 10'000'000'000;
 
 }  // namespace

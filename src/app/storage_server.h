@@ -26,9 +26,9 @@ struct StorageServerOptions {
   ServerId id;
   std::string zone;
   std::string folder;
-  uint32_t servers = 1;                    // of the region
-  std::string address;                     // what the metadata tells drivers
-  std::vector<std::string> listen;         // where it listens; address is one of them
+  uint32_t servers = 1;             // of the region
+  std::string address;              // what the metadata tells drivers
+  std::vector<std::string> listen;  // where it listens; address is one of them
   OpenStore open_store;
   server::ReplicaServerOptions server;
 };

@@ -13,7 +13,6 @@
 
 namespace foreshard::app {
 
-
 inline constexpr uint32_t kZonesMax = 64;
 inline constexpr uint32_t kServersPerZoneMax = 256;
 

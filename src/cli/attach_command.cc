@@ -18,7 +18,9 @@ namespace foreshard::cli {
 using runtime::Task;
 
 void add_attach_options(CLI::App& command, AttachOptions& options) {
-  command.add_option("--nbd", options.nbd, "Where NBD clients connect: unix:PATH (private to you) or tcp:HOST:PORT (open to the network)")
+  command
+      .add_option("--nbd", options.nbd,
+                  "Where NBD clients connect: unix:PATH (private to you) or tcp:HOST:PORT (open to the network)")
       ->type_name("ADDRESS")
       ->allow_extra_args(false);
   add_size_option(command, "--cache", options.cache_bytes, "Memory for the read cache (default 256M)");
@@ -26,7 +28,8 @@ void add_attach_options(CLI::App& command, AttachOptions& options) {
       ->check(one_of({"off", "shadow", "on"}))
       ->type_name("off|shadow|on")
       ->capture_default_str();
-  command.add_option("--zone", options.zone, "The zone this driver is in (default: the volume's, else the region's first)")
+  command
+      .add_option("--zone", options.zone, "The zone this driver is in (default: the volume's, else the region's first)")
       ->type_name("ZONE");
   add_duration_option(command, "--io-timeout", options.io_timeout_ns,
                       "Fail requests that wait this long for a server that is gone (default: wait for ever)");
@@ -49,7 +52,8 @@ std::string control_folder(const std::string& region_address, const std::vector<
 Result<void> ending_of(app::Attachment& attachment, const std::string& volume) {
   if (!attachment.driver().ended().is_set()) return {};
   Error error = attachment.driver().end_reason();
-  const std::string reason = error.detail.empty() ? fmt::format("{} ({})", error.context, error_code_name(error.code)) : error.detail;
+  const std::string reason =
+      error.detail.empty() ? fmt::format("{} ({})", error.context, error_code_name(error.code)) : error.detail;
   error.context = "attach";
   error.detail = fmt::format("the driver of {} ended: {}", volume, reason);
   return fail(std::move(error));
@@ -61,7 +65,8 @@ Task<Result<void>> attach_and_serve(const Invocation& invocation, app::Attachmen
   const std::string name = options.driver.volume;
   CO_TRY_VOID(co_await check_region_answers(runtime, address));
   const std::unique_ptr<meta::RemoteMeta> meta = meta::RemoteMeta::create(runtime, address);
-  Result<std::unique_ptr<app::Attachment>> attachment = co_await app::Attachment::start(runtime, *meta, std::move(options));
+  Result<std::unique_ptr<app::Attachment>> attachment =
+      co_await app::Attachment::start(runtime, *meta, std::move(options));
   Result<void> result;
   if (attachment) {
     app::Attachment& attached = **attachment;
@@ -113,9 +118,11 @@ Task<Result<void>> serve_until_over(app::Attachment& attachment, std::string vol
   if (!ending) co_return ending;
   if (!detached) {
     Error error = detached.error();
-    const std::string reason = error.detail.empty() ? fmt::format("{} ({})", error.context, error_code_name(error.code)) : error.detail;
+    const std::string reason =
+        error.detail.empty() ? fmt::format("{} ({})", error.context, error_code_name(error.code)) : error.detail;
     error.context = "detach";
-    error.detail = fmt::format("{} was not let go in good order: {}. The next attach takes over; what was flushed is safe", volume, reason);
+    error.detail = fmt::format(
+        "{} was not let go in good order: {}. The next attach takes over; what was flushed is safe", volume, reason);
     co_return fail(std::move(error));
   }
   co_return Result<void>();

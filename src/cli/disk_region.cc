@@ -62,7 +62,7 @@ class DiskStores {
 }  // namespace
 
 app::RegionOptions disk_region_options(runtime::Runtime& runtime, const std::string& folder,
-                                      const app::TopologyWish& topology, uint64_t capacity_bytes) {
+                                       const app::TopologyWish& topology, uint64_t capacity_bytes) {
   const auto stores = std::make_shared<DiskStores>(runtime, folder, capacity_bytes);
   app::RegionOptions options;
   options.folder = folder;

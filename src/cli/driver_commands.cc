@@ -125,8 +125,14 @@ Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
   const app::pb::Prefetch& prefetch = status.prefetch();
   const bool shadow = prefetch.mode() == "shadow";
   using enum Table::Align;
-  Table table({{"EXPERT"}, {"STATE"}, {"ISSUED", kRight}, {"USED", kRight}, {"LATE", kRight}, {"WASTED", kRight},
-               {"WAITING", kRight}, {"PRECISION", kRight}});
+  Table table({{"EXPERT"},
+               {"STATE"},
+               {"ISSUED", kRight},
+               {"USED", kRight},
+               {"LATE", kRight},
+               {"WASTED", kRight},
+               {"WAITING", kRight},
+               {"PRECISION", kRight}});
   Json experts = Json::array();
   for (const app::pb::PrefetchExpert& expert : prefetch.experts()) {
     experts.push_back({{"name", expert.name()}, {"active", expert.active()}, {"pages", counts_json(expert.counts())}});

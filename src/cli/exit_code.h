@@ -15,7 +15,7 @@ inline constexpr int kExitNotFound = 3;
 inline constexpr int kExitConflict = 4;     // busy, exists already, taken over by another
 inline constexpr int kExitUnavailable = 5;  // the region or a server cannot be reached, or a deadline passed
 inline constexpr int kExitNoSpace = 6;
-inline constexpr int kExitDataLost = 7;     // checksums do not match, or a server came back without its data
+inline constexpr int kExitDataLost = 7;  // checksums do not match, or a server came back without its data
 inline constexpr int kExitInterrupted = 130;
 
 int exit_code_of(ErrorCode code);

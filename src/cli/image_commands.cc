@@ -26,7 +26,10 @@ constexpr uint64_t kDrawNs = 100'000'000;
 class ProgressTask {
  public:
   ProgressTask(runtime::Runtime& runtime, Progress& progress, std::function<uint64_t()> done_bytes)
-      : runtime_(runtime), progress_(progress), done_bytes_(std::move(done_bytes)), over_(runtime.executor()),
+      : runtime_(runtime),
+        progress_(progress),
+        done_bytes_(std::move(done_bytes)),
+        over_(runtime.executor()),
         gate_(runtime.executor()) {
     runtime.executor().spawn(draw(*gate_.enter()));
   }
@@ -214,8 +217,8 @@ void add_import(CLI::App& volume, Invocation& invocation) {
       "  foreshard volume import disk.raw db --zone a --type database\n");
   command->callback([&invocation, options] {
     invocation.run = [&invocation, options] {
-      return with_region(invocation, [options](RegionSession& session) { return import_image(session, *options); },
-                         Signals::kHandled);
+      return with_region(
+          invocation, [options](RegionSession& session) { return import_image(session, *options); }, Signals::kHandled);
     };
   });
 }
@@ -273,8 +276,8 @@ void add_export(CLI::App& volume, Invocation& invocation) {
       "  foreshard volume export vm1 vm1.qcow2\n");
   command->callback([&invocation, options] {
     invocation.run = [&invocation, options] {
-      return with_region(invocation, [options](RegionSession& session) { return export_image(session, *options); },
-                         Signals::kHandled);
+      return with_region(
+          invocation, [options](RegionSession& session) { return export_image(session, *options); }, Signals::kHandled);
     };
   });
 }

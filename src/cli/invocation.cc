@@ -43,7 +43,8 @@ void add_global_options(CLI::App& app, Invocation& invocation) {
       ->check(one_of({"table", "json"}))
       ->envname("FORESHARD_OUTPUT")
       ->type_name("table|json");
-  app.add_option("--log", invocation.log_level, "What to log to standard error (default: info of up and attach, else warn)")
+  app.add_option("--log", invocation.log_level,
+                 "What to log to standard error (default: info of up and attach, else warn)")
       ->check(one_of({"debug", "info", "warn", "error", "off"}))
       ->envname("FORESHARD_LOG")
       ->type_name("debug|info|warn|error|off");

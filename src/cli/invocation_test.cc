@@ -89,18 +89,18 @@ TEST_F(CommandLine, MistakesAreNamed) {
     const char* says;
   };
   for (const Case& one : std::initializer_list<Case>{{"", "ubcommand"},
-                                                      {"volume", "ubcommand"},
-                                                      {"volume explode v", "explode"},
-                                                      {"volume create v --size 10X", "10X"},
-                                                      {"volume create v", "--size"},
-                                                      {"volume create Volume --size 1G", "Volume"},
-                                                      {"volume create v --size 1G --type tape", "tape"},
-                                                      {"volume ls --frobnicate", "frobnicate"},
-                                                      {"volume ls -o yaml", "yaml"},
-                                                      {"attach v", "--nbd"},
-                                                      {"attach v --nbd unix:/x --prefetch maybe", "maybe"},
-                                                      {"attach v --nbd unix:/x --io-timeout soon", "soon"},
-                                                      {"volume record v", "-o"}}) {
+                                                     {"volume", "ubcommand"},
+                                                     {"volume explode v", "explode"},
+                                                     {"volume create v --size 10X", "10X"},
+                                                     {"volume create v", "--size"},
+                                                     {"volume create Volume --size 1G", "Volume"},
+                                                     {"volume create v --size 1G --type tape", "tape"},
+                                                     {"volume ls --frobnicate", "frobnicate"},
+                                                     {"volume ls -o yaml", "yaml"},
+                                                     {"attach v", "--nbd"},
+                                                     {"attach v --nbd unix:/x --prefetch maybe", "maybe"},
+                                                     {"attach v --nbd unix:/x --io-timeout soon", "soon"},
+                                                     {"volume record v", "-o"}}) {
     EXPECT_NE(parse(one.line).find(one.says), std::string::npos) << one.line << ": " << parse(one.line);
   }
 }

@@ -132,8 +132,8 @@ void add_record_command(CLI::App& volume, Invocation& invocation) {
   command->callback([&invocation, options] {
     if (options->file.empty()) throw CLI::RequiredError("-o FILE");
     invocation.run = [&invocation, options] {
-      return with_region(invocation, [options](RegionSession& session) { return record(session, *options); },
-                         Signals::kHandled);
+      return with_region(
+          invocation, [options](RegionSession& session) { return record(session, *options); }, Signals::kHandled);
     };
   });
 }

@@ -55,8 +55,16 @@ std::vector<std::string> server_row(const meta::pb::Server& server, const Result
 runtime::Task<Result<void>> list_servers(RegionSession& session) {
   CO_TRY(std::vector<meta::pb::Server> servers, co_await volume::list_servers(session.meta()));
   using enum Table::Align;
-  Table table({{"SERVER", kRight}, {"ZONE"}, {"STATE"}, {"CAPACITY", kRight}, {"USED", kRight}, {"VOLUMELETS", kRight},
-               {"READS", kRight}, {"WRITES", kRight}, {"LOSS", kRight}, {"ADDRESS"}});
+  Table table({{"SERVER", kRight},
+               {"ZONE"},
+               {"STATE"},
+               {"CAPACITY", kRight},
+               {"USED", kRight},
+               {"VOLUMELETS", kRight},
+               {"READS", kRight},
+               {"WRITES", kRight},
+               {"LOSS", kRight},
+               {"ADDRESS"}});
   Json list = Json::array();
   for (const meta::pb::Server& server : servers) {
     const uint64_t deadline_ns = session.runtime().now_ns() + kAnswerWithinNs;
@@ -78,9 +86,7 @@ void add_server_commands(CLI::App& app, Invocation& invocation) {
   ls->footer(
       "LOSS counts how often the server came up without a clean close, and may so have forgotten writes that were\n"
       "acknowledged but not flushed; drivers notice and write them again.\n");
-  ls->callback([&invocation] {
-    invocation.run = [&invocation] { return with_region(invocation, list_servers); };
-  });
+  ls->callback([&invocation] { invocation.run = [&invocation] { return with_region(invocation, list_servers); }; });
 }
 
 }  // namespace foreshard::cli

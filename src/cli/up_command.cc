@@ -34,7 +34,9 @@ struct UpOptions {
 void tell_region(const Invocation& invocation, const app::Region& region) {
   const app::Topology& topology = region.topology();
   if (invocation.json()) {
-    const Json value = {{"ready", true}, {"region", region.address()}, {"zones", topology.zones},
+    const Json value = {{"ready", true},
+                        {"region", region.address()},
+                        {"zones", topology.zones},
                         {"servers_per_zone", topology.servers_per_zone}};
     std::fputs((value.dump() + "\n").c_str(), stdout);
   } else {
@@ -75,9 +77,11 @@ class RunningRegion {
 
  private:
   Task<Result<void>> attach_all(UpOptions options) {
-    for (const std::string& name : options.attach) {
-      CO_TRY(app::AttachmentOptions attachment_options_of,
-             attachment_options(options.attach_options, name, region_->address()));
+    for (size_t i = 0; i < options.attach.size(); ++i) {
+      const std::string& name = options.attach[i];
+      AttachOptions one = options.attach_options;
+      if (options.attach.size() > 1) one.nbd = {options.attach_options.nbd[i]};
+      CO_TRY(app::AttachmentOptions attachment_options_of, attachment_options(one, name, region_->address()));
       attachment_options_of.local_servers = region_->local_servers();
       CO_TRY(std::unique_ptr<app::Attachment> attachment,
              co_await app::Attachment::start(runtime_, region_->meta(), std::move(attachment_options_of)));
@@ -102,7 +106,20 @@ class RunningRegion {
   std::vector<std::pair<std::string, std::unique_ptr<app::Attachment>>> attachments_;
 };
 
+Result<void> check_attach_options(const UpOptions& options) {
+  const size_t volumes = options.attach.size();
+  const size_t addresses = options.attach_options.nbd.size();
+  if (volumes == 0 && addresses == 0) return {};
+  if (volumes == 1 && addresses > 0) return {};
+  if (volumes > 1 && volumes == addresses) return {};
+  return fail(
+      ErrorCode::kInvalid, "up",
+      fmt::format("--attach is given {} times and --nbd {} times; each volume needs its own --nbd, in the same order",
+                  volumes, addresses));
+}
+
 Result<void> run_up(const Invocation& invocation, const UpOptions& options) {
+  TRY_VOID(check_attach_options(options));
   invocation.log_as_a_service();
   Interrupt::prepare();
   TRY(app::TopologyWish wish, app::parse_topology(options.zones, options.servers_per_zone, options.latencies));
@@ -147,9 +164,8 @@ void add_up_command(CLI::App& app, Invocation& invocation) {
       "  foreshard up\n"
       "  foreshard up --dir /srv/region --zones a,b,c --servers-per-zone 2 --latency a:b=1ms --latency a:c=2ms\n"
       "  foreshard up --dir /srv/region --attach disk1 --nbd unix:/run/disk1.sock --cache 1G\n");
-  up->callback([&invocation, options] {
-    invocation.run = [&invocation, options] { return run_up(invocation, *options); };
-  });
+  up->callback(
+      [&invocation, options] { invocation.run = [&invocation, options] { return run_up(invocation, *options); }; });
 }
 
 }  // namespace foreshard::cli

@@ -67,12 +67,9 @@ Json volume_json(const meta::pb::Volume& volume, const MaybeAttachment& attachme
   if (volume.wanted_size_bytes() != 0) value["wanted_size_bytes"] = volume.wanted_size_bytes();
   value["attached"] = attachment.has_value();
   if (attachment) {
-    value["attachment"] = {{"host", attachment->host()},
-                           {"pid", attachment->pid()},
-                           {"zone", attachment->zone()},
-                           {"epoch", attachment->epoch()},
-                           {"export", attachment->export_uri()},
-                           {"control", attachment->address()}};
+    value["attachment"] = {{"host", attachment->host()},         {"pid", attachment->pid()},
+                           {"zone", attachment->zone()},         {"epoch", attachment->epoch()},
+                           {"export", attachment->export_uri()}, {"control", attachment->address()}};
   }
   return value;
 }
@@ -139,9 +136,7 @@ Task<Result<void>> list_volumes(RegionSession& session) {
 
 void add_ls(CLI::App& volume, Invocation& invocation) {
   CLI::App* ls = volume.add_subcommand("ls", "List the volumes");
-  ls->callback([&invocation] {
-    invocation.run = [&invocation] { return with_region(invocation, list_volumes); };
-  });
+  ls->callback([&invocation] { invocation.run = [&invocation] { return with_region(invocation, list_volumes); }; });
 }
 
 // ---- info
@@ -149,8 +144,11 @@ void add_ls(CLI::App& volume, Invocation& invocation) {
 Json driver_json(const app::pb::DriverStatus& status) {
   Json servers = Json::array();
   for (const app::pb::ServerLink& link : status.servers()) {
-    servers.push_back({{"server", link.server()}, {"zone", link.zone()}, {"state", link.state()},
-                       {"reconnects", link.reconnects()}, {"replays", link.replays()}});
+    servers.push_back({{"server", link.server()},
+                       {"zone", link.zone()},
+                       {"state", link.state()},
+                       {"reconnects", link.reconnects()},
+                       {"replays", link.replays()}});
   }
   return {{"waiting_for", status.waiting_for()},
           {"requests_in_flight", status.requests_in_flight()},
@@ -262,8 +260,8 @@ Task<Result<void>> show_volume_of_driver(RegionSession& session, std::string nam
                    {"size", fmt::format("{} ({} bytes)", format_size(status.size_bytes()), status.size_bytes())},
                    {"region", "does not answer at " + session.address() + "; this is what the driver knows"}};
   append_driver_fields(fields, status);
-  const Json value = {{"name", status.volume()},     {"id", status.volume_id()}, {"size_bytes", status.size_bytes()},
-                      {"region_answers", false},     {"attached", true},         {"driver", driver_json(status)}};
+  const Json value = {{"name", status.volume()}, {"id", status.volume_id()}, {"size_bytes", status.size_bytes()},
+                      {"region_answers", false}, {"attached", true},         {"driver", driver_json(status)}};
   session.invocation().print(value, fields_text(fields));
   co_return Result<void>();
 }
@@ -401,9 +399,8 @@ void add_layout(CLI::App& volume, Invocation& invocation) {
   layout->add_flag("--all", options->all, "List every volumelet too (JSON always does)");
   layout->callback([&invocation, options] {
     invocation.run = [&invocation, options] {
-      return with_region(invocation, [options](RegionSession& session) {
-        return show_layout(session, options->name, options->all);
-      });
+      return with_region(
+          invocation, [options](RegionSession& session) { return show_layout(session, options->name, options->all); });
     };
   });
 }
