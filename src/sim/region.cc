@@ -106,6 +106,7 @@ void RegionRun::configure_store(Server& server) {
   store.chunk_cache_bytes = random_.chance(0.5) ? 16u << 10 : 1u << 20;
   store.changed_chunks_max = 2 + random_.below(30);
   store.named_pages_max = 16 + random_.below(500);
+  store.dirty_log_bytes = (16 + random_.below(100)) * kPageBytes;
   store.checkpoint_interval_ns = 20 * kMillisecond + random_.below(3 * kSecond);
   store.prepared_slots = random_.below(3);
   store.scrub_bytes_per_second = 0;

@@ -43,7 +43,10 @@ Task<Result<void>> Checkpoint::run() {
   const runtime::Mutex::Guard guard = co_await committing_.lock();
   ++checkpoints_;
   named_pages_ = 0;
-  co_return co_await carry(table_.changed(), Names::kDrop);
+  const uint64_t names_before = log_.next_sequence();
+  CO_TRY_VOID(co_await carry(table_.changed(), Names::kDrop));
+  log_.release_before(names_before);
+  co_return Result<void>();
 }
 
 Task<Result<void>> Checkpoint::carry(std::list<Chunk*>& list, Names names) {
@@ -63,11 +66,11 @@ Task<Result<void>> Checkpoint::carry(std::list<Chunk*>& list, Names names) {
 // ---- one batch
 
 Checkpoint::Snapshot Checkpoint::take_snapshot(Chunk& chunk, Names names) {
-  Snapshot snapshot{ChunkPin(table_, chunk), {}, {}, chunk.changes, chunk.map_changes, kNoSlot, kNoSlot, {}};
+  Snapshot snapshot{ChunkPin(table_, chunk), {}, {}, chunk.changes, chunk.map_changes, kNoSlot, kNoSlot};
   if (chunk.slot != kNoSlot && !chunk.map.any_data() && !chunk.locks.any()) {
     snapshot.released = std::exchange(chunk.slot, kNoSlot);
     chunk.sums.reset();
-    chunk.dirty.reset();
+    chunk.dirty.start_round({});
     if (PLANTED("slot reuse before sync")) slots_.release(snapshot.released);
   }
   snapshot.slot = chunk.slot;
@@ -77,6 +80,7 @@ Checkpoint::Snapshot Checkpoint::take_snapshot(Chunk& chunk, Names names) {
     // What is being written right now will not match the checksums of this snapshot.
     if (names == Names::kDrop) {
       chunk.dirty.start_round(chunk.in_flight);
+      chunk.names_from = log_.next_sequence();
     } else {
       chunk.dirty.name(chunk.in_flight & chunk.exposed);
     }
@@ -86,6 +90,7 @@ Checkpoint::Snapshot Checkpoint::take_snapshot(Chunk& chunk, Names names) {
   record.generation = chunk.slot == kNoSlot ? 0 : chunk.generation;
   record.epoch = chunk.version.epoch;
   record.sequence = chunk.version.sequence;
+  record.names_from = chunk.names_from;
   record.map = chunk.map.words();
   const bool nothing = chunk.slot == kNoSlot && chunk.map == PageMap() && chunk.version == Version();
   if (!nothing) snapshot.value = encode_chunk(chunk_key(chunk.key), record, chunk.sums.get());
@@ -98,11 +103,24 @@ Task<Result<void>> Checkpoint::commit(std::vector<Snapshot>& snapshots) {
     done = co_await write_batch(compose(snapshots));
     if (done) done = co_await sync_files();
   } else {
-    done = co_await sync_files();
+    done = co_await name_what_is_in_flight(snapshots);
+    if (done) done = co_await sync_files();
     if (done) done = co_await write_batch(compose(snapshots));
   }
   if (done) settle(snapshots);
   co_return done;
+}
+
+// Pages that were being written at the snapshot do not match its checksums.
+Task<Result<void>> Checkpoint::name_what_is_in_flight(const std::vector<Snapshot>& snapshots) {
+  bool any = false;
+  for (const Snapshot& snapshot : snapshots) {
+    if (snapshot.chunk->dirty.pending().empty()) continue;
+    naming_.push_back(&*snapshot.chunk);
+    any = true;
+  }
+  if (!any) co_return Result<void>();
+  co_return co_await commit_names();
 }
 
 index::Batch Checkpoint::compose(std::vector<Snapshot>& snapshots) {
@@ -114,36 +132,15 @@ index::Batch Checkpoint::compose(std::vector<Snapshot>& snapshots) {
     } else {
       batch.put(chunk_key(chunk.key), std::move(snapshot.value));
     }
-    if (snapshot.released != kNoSlot) {
-      batch.erase(slot_key(snapshot.released));
-      batch.erase(dirty_key(snapshot.released));
-      if (chunk.slot == kNoSlot) chunk.dirty_in_index = false;
-    }
+    if (snapshot.released != kNoSlot) batch.erase(slot_key(snapshot.released));
     if (snapshot.slot == kNoSlot) continue;
     if (chunk.durable_slot != snapshot.slot) {
       const std::string key = slot_key(snapshot.slot);
       batch.put(key, encode_slot(key, {.generation = chunk.generation, .volume = chunk.key.volume.value,
                                        .chunk = chunk.key.chunk, .layer = chunk.key.layer}));
     }
-    chunk.dirty.end_round();
-    put_dirty(batch, chunk);
-    snapshot.composed = chunk.dirty.compose();
   }
   return batch;
-}
-
-// The dirty record of the chunk's slot as it is to be from this batch on.
-void Checkpoint::put_dirty(index::Batch& batch, Chunk& chunk) {
-  const std::string key = dirty_key(chunk.slot);
-  if (const PageSet pages = chunk.dirty.recorded(); !pages.empty()) {
-    batch.put(key, encode_dirty(key, {.generation = chunk.generation, .volume = chunk.key.volume.value,
-                                      .chunk = chunk.key.chunk, .layer = chunk.key.layer,
-                                      .pages = pages.words()}));
-    chunk.dirty_in_index = true;
-  } else if (chunk.dirty_in_index) {
-    batch.erase(key);
-    chunk.dirty_in_index = false;
-  }
 }
 
 void Checkpoint::settle(std::vector<Snapshot>& snapshots) {
@@ -153,15 +150,18 @@ void Checkpoint::settle(std::vector<Snapshot>& snapshots) {
     chunk.exposed = snapshot.data;
     chunk.committed_changes = snapshot.changes;
     chunk.committed_map_changes = snapshot.map_changes;
-    chunk.dirty.committed(snapshot.composed);
     if (snapshot.released != kNoSlot && !PLANTED("slot reuse before sync")) slots_.release(snapshot.released);
     table_.settle(chunk);
   }
 }
 
 Task<Result<void>> Checkpoint::commit_names(Chunk& chunk) {
-  const uint64_t mine = ++names_asked_;
   naming_.push_back(&chunk);
+  return commit_names();
+}
+
+Task<Result<void>> Checkpoint::commit_names() {
+  const uint64_t mine = ++names_asked_;
   while (names_covered_ < mine) {
     if (fail_stop_.failed()) co_return fail(fail_stop_.error());
     if (names_on_their_way_) {
@@ -182,14 +182,15 @@ Task<Result<void>> Checkpoint::commit_waiting_names() {
   const uint64_t covering = names_asked_;
   const std::vector<Chunk*> chunks = std::exchange(naming_, {});
   std::vector<DirtyPages::Composed> composed;
-  index::Batch batch;
-  for (Chunk* chunk : chunks) {
-    put_dirty(batch, *chunk);
+  std::vector<DirtyEntry> entries;
+  for (const Chunk* chunk : chunks) {
     composed.push_back(chunk->dirty.compose());
+    entries.push_back({.slot = chunk->slot, .generation = chunk->generation, .volume = chunk->key.volume.value,
+                       .chunk = chunk->key.chunk, .layer = chunk->key.layer, .pages = composed.back().pages.words()});
   }
-  Result<uint64_t> sequence = co_await index_.write(std::move(batch), true);
-  if (!sequence) {
-    Error error = co_await fail_stop_.raise(std::move(sequence.error()));
+  Result<void> appended = co_await log_.append(std::move(entries));
+  if (!appended) {
+    Error error = co_await fail_stop_.raise(std::move(appended.error()));
     co_return fail(std::move(error));
   }
   for (size_t i = 0; i < chunks.size(); ++i) chunks[i]->dirty.committed(composed[i]);

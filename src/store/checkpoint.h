@@ -4,7 +4,7 @@
 //
 //   flush       carries only chunks whose page map changed since their last record; over pure overwrites it
 //               is one sync of the slot files, since the dirty records already name what may mismatch.
-//   checkpoint  carries all changed chunks and drops the dirty records that they needed.
+//   checkpoint  carries all changed chunks and voids the dirty records that they needed.
 //
 // Owner: DiskStore. Batches are composed at the moment they are handed to the index, which applies them in
 // that order; one snapshot is on its way at a time. Any failure ends in FailStop.
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "store/chunk_table.h"
+#include "store/dirty_log.h"
 #include "store/fail_stop.h"
 #include "store/slot_allocator.h"
 #include "store/slot_files.h"
@@ -21,16 +22,16 @@ namespace foreshard::store {
 
 class Checkpoint {
  public:
-  Checkpoint(runtime::Executor& executor, index::Index& index, ChunkTable& table, SlotFiles& files,
+  Checkpoint(runtime::Executor& executor, index::Index& index, DirtyLog& log, ChunkTable& table, SlotFiles& files,
              SlotAllocator& slots, SuperblockFile& superblock, FailStop& fail_stop)
-      : index_(index), table_(table), files_(files), slots_(slots), superblock_(superblock), fail_stop_(fail_stop),
+      : index_(index), log_(log), table_(table), files_(files), slots_(slots), superblock_(superblock), fail_stop_(fail_stop),
         committing_(executor), flush_ended_(executor), names_ended_(executor) {}
 
   // Everything changed before the call is durable after it. Calls at the same time share the work.
   runtime::Task<Result<void>> flush();
   // Every chunk that is on the changed list now is carried over once.
   runtime::Task<Result<void>> run();
-  // Makes the dirty record of the chunk's slot durable as it is now. Calls at the same time go in one batch.
+  // Makes the names of the chunk's dirty pages durable. Calls at the same time go in one append.
   runtime::Task<Result<void>> commit_names(Chunk& chunk);
   // A batch of other records, synced; notes its sequence in the superblock.
   runtime::Task<Result<void>> commit_batch(index::Batch batch);
@@ -50,7 +51,6 @@ class Checkpoint {
     uint64_t changes = 0, map_changes = 0;
     uint64_t slot = kNoSlot;
     uint64_t released = kNoSlot;
-    DirtyPages::Composed composed;
   };
   enum class Names : uint8_t { kKeep, kDrop };
 
@@ -59,7 +59,8 @@ class Checkpoint {
   Snapshot take_snapshot(Chunk& chunk, Names names);
   runtime::Task<Result<void>> commit(std::vector<Snapshot>& snapshots);
   index::Batch compose(std::vector<Snapshot>& snapshots);
-  void put_dirty(index::Batch& batch, Chunk& chunk);
+  runtime::Task<Result<void>> name_what_is_in_flight(const std::vector<Snapshot>& snapshots);
+  runtime::Task<Result<void>> commit_names();
   runtime::Task<Result<void>> commit_waiting_names();
   void settle(std::vector<Snapshot>& snapshots);
   runtime::Task<Result<void>> sync_files();
@@ -68,6 +69,7 @@ class Checkpoint {
   static constexpr size_t kChunksPerBatch = 512;
 
   index::Index& index_;
+  DirtyLog& log_;
   ChunkTable& table_;
   SlotFiles& files_;
   SlotAllocator& slots_;
@@ -77,7 +79,7 @@ class Checkpoint {
   runtime::WaitQueue flush_ended_;
   uint64_t flushes_asked_ = 0, flushes_covered_ = 0;
   bool flushing_ = false;
-  std::vector<Chunk*> naming_;  // wait for their dirty records; pinned by the callers
+  std::vector<Chunk*> naming_;  // wait for their names to be durable; pinned by the callers
   runtime::WaitQueue names_ended_;
   uint64_t names_asked_ = 0, names_covered_ = 0;
   bool names_on_their_way_ = false;

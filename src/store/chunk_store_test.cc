@@ -34,7 +34,7 @@ class ChunkStoreContract : public testing::TestWithParam<Kind> {
   static constexpr uint64_t kSlots = 24;
   ChunkStoreContract()
       : world_(7, {.capacity_bytes = kSlots * kChunkBytes, .slot_file_bytes = 16 * kChunkBytes,
-                   .growth_bytes = 4 * kChunkBytes, .free_bytes_min = 0, .scrub_bytes_per_second = 0}) {
+                   .growth_bytes = 4 * kChunkBytes, .free_bytes_min = 0, .dirty_log_bytes = 64 * kPageBytes, .scrub_bytes_per_second = 0}) {
     const Result<void> opened = world_.open();
     EXPECT_TRUE(opened) << opened.error().message();
   }

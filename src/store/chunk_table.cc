@@ -81,6 +81,7 @@ Task<Result<void>> ChunkTable::load(Chunk& chunk) {
     chunk.version = {parsed.record.epoch, parsed.record.sequence};
     chunk.slot = chunk.durable_slot = parsed.record.slot;
     chunk.generation = parsed.record.generation;
+    chunk.names_from = parsed.record.names_from;
     if (parsed.sums) chunk.sums = std::make_unique<PageSums>(*parsed.sums);
     chunk.exposed = chunk.data_pages();
   }

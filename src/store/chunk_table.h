@@ -40,7 +40,7 @@ struct Chunk {
   PageSet exposed;    // pages that the record in the index, or one on its way there, shows as data
   PageSet in_flight;  // pages being written in place
   DirtyPages dirty;
-  bool dirty_in_index = false;  // the newest batch on its way leaves a dirty record for the slot
+  uint64_t names_from = 0;  // of its record: earlier records of the dirty log do not count
   uint64_t changes = 0, committed_changes = 0;          // of anything; of those, in the index
   uint64_t map_changes = 0, committed_map_changes = 0;  // of what flush must make durable
 

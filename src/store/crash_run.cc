@@ -23,6 +23,7 @@ DiskStoreOptions CrashRun::options_for(uint64_t seed) {
   options.chunk_cache_bytes = random.chance(0.5) ? 4096 : 1u << 20;
   options.changed_chunks_max = random.between(2, 12);
   options.named_pages_max = random.between(4, 64);
+  options.dirty_log_bytes = random.between(16, 40) * kPageBytes;
   options.checkpoint_interval_ns = random.between(1, 40) * kMillisecond;
   options.prepared_slots = random.chance(0.3) ? 2 : 0;
   options.scrub_bytes_per_second = 0;

@@ -1,10 +1,9 @@
-// DirtyPages: which pages of one slot its durable dirty record names (R-DIRTY, R-TORN). Pure bookkeeping.
+// DirtyPages: which pages of one chunk's slot are durably named as dirty (R-DIRTY, R-TORN). Pure bookkeeping.
 //
-// A page that some durable or coming chunk record shows as data is written in place only after a dirty record
-// naming it is durable. The record of a slot is always put as a whole; batches become durable in the order in
-// which they are handed to the index. A checkpoint starts a round: from then on only the pages in flight are
-// named, and a record composed in an earlier round says nothing about this one. The names of the earlier
-// round stay in every record until the checkpoint's own batch, which has the checksums that make up for them.
+// A page that some durable or coming chunk record shows as data is written in place only after a record of the
+// dirty log naming it is durable. A checkpoint starts a round: its chunk record voids the names of the rounds
+// before, so from then on only the pages in flight are named, and those anew; a record composed in an earlier
+// round says nothing about this one.
 #pragma once
 
 #include <cstdint>
@@ -27,29 +26,20 @@ class DirtyPages {
     named_ |= pages;
   }
   const PageSet& named() const { return named_; }
-  // What the slot's record has to say now.
-  PageSet recorded() const { return named_ | dropping_; }
-  Composed compose() const { return {named_, round_}; }
+  // What a record of the log has to say now.
+  const PageSet& pending() const { return pending_; }
+  Composed compose() const { return {pending_, round_}; }
   void committed(const Composed& composed) {
     if (composed.round == round_) pending_ -= composed.pages;
   }
   void start_round(const PageSet& in_flight) {
     ++round_;
-    dropping_ |= named_;
     named_ = pending_ = in_flight;
-  }
-  // The batch that is being composed has the checksums of the snapshot.
-  void end_round() { dropping_ = PageSet(); }
-  // The chunk has let go of the slot.
-  void reset() {
-    start_round({});
-    end_round();
   }
 
  private:
   PageSet named_;
-  PageSet pending_;   // part of named_: not known to be durable
-  PageSet dropping_;  // of the earlier round
+  PageSet pending_;  // part of named_: not known to be durable
   uint64_t round_ = 0;
 };
 

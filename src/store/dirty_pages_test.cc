@@ -1,5 +1,5 @@
 // Proves the bookkeeping of dirty records: a page counts as named only once a record of the present round with
-// it is durable, and the names of the round before stay in every record until the checkpoint's own batch.
+// it is durable, and a checkpoint names only what is in flight, anew.
 #include "store/dirty_pages.h"
 
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ TEST(DirtyPages, ANameCountsOnceItsRecordIsDurable) {
   dirty.committed(first);
   EXPECT_TRUE(dirty.missing(kOne).empty());
   EXPECT_EQ(dirty.missing(kOne | kTwo), kTwo);
-  EXPECT_EQ(dirty.recorded(), kOne | kTwo);
+  EXPECT_EQ(dirty.pending(), kTwo);
 }
 
 TEST(DirtyPages, ARecordOfAnEarlierRoundSaysNothing) {
@@ -28,7 +28,7 @@ TEST(DirtyPages, ARecordOfAnEarlierRoundSaysNothing) {
   dirty.name(kOne);
   const DirtyPages::Composed before = dirty.compose();
   dirty.start_round({});
-  EXPECT_EQ(dirty.recorded(), kOne);  // until the checkpoint's batch
+  EXPECT_TRUE(dirty.named().empty());
   dirty.name(kOne);
   dirty.committed(before);
   EXPECT_EQ(dirty.missing(kOne), kOne);
@@ -40,12 +40,8 @@ TEST(DirtyPages, ACheckpointKeepsWhatIsInFlight) {
   DirtyPages dirty;
   dirty.name(kOne | kTwo);
   dirty.start_round(kTwo);
-  EXPECT_EQ(dirty.recorded(), kOne | kTwo);
-  dirty.end_round();
-  EXPECT_EQ(dirty.recorded(), kTwo);
+  EXPECT_EQ(dirty.named(), kTwo);
   EXPECT_EQ(dirty.missing(kTwo), kTwo);
-  dirty.reset();
-  EXPECT_TRUE(dirty.recorded().empty());
 }
 
 }  // namespace

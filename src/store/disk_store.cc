@@ -159,6 +159,12 @@ Task<Result<void>> DiskStore::name_pages(Chunk& chunk, PageSet pages) {
   for (;;) {
     const PageSet missing = chunk.dirty.missing(pages & chunk.exposed);
     if (missing.empty()) co_return Result<void>();
+    if (!log_->has_room_for_writers()) {
+      due_.wake_all();
+      co_await room_.wait();
+      if (fail_stop_.failed()) co_return fail(fail_stop_.error());
+      continue;
+    }
     checkpoint_.note_named(missing.count());
     chunk.dirty.name(missing);
     table_.mark_changed(chunk);
@@ -411,7 +417,7 @@ Task<Result<void>> DiskStore::scrub_chunk(ChunkKey key, ByteSpan buffer, std::ve
 
 bool DiskStore::checkpoint_due() const {
   return table_.changed().size() * 2 >= options_.changed_chunks_max ||
-         checkpoint_.named_pages() >= options_.named_pages_max;
+         checkpoint_.named_pages() >= options_.named_pages_max || log_->checkpoint_due();
 }
 
 Task<void> DiskStore::checkpoint_when_due() {

@@ -24,6 +24,7 @@ struct DiskStoreOptions {
   uint64_t chunk_cache_bytes = 64u << 20;          // of records of chunks that nobody uses
   uint64_t changed_chunks_max = 16384;             // beyond it writes to other chunks wait for a checkpoint
   uint64_t named_pages_max = 262144;               // a checkpoint starts: what a recovery reads is bounded
+  uint64_t dirty_log_bytes = 32u << 20;            // of a new store; a checkpoint starts when a quarter is used
   uint64_t checkpoint_interval_ns = 30'000'000'000;
   uint64_t prepared_slots = 0;                     // free slots written with zeros ahead of use; 0: none
   uint64_t prepare_bytes_per_second = 64u << 20;
@@ -59,15 +60,22 @@ class DiskStore : public ChunkStore {
   runtime::Task<Result<void>> close() override;
 
  private:
-  DiskStore(runtime::Runtime& runtime, runtime::Disk& disk, std::unique_ptr<SuperblockFile> superblock,
-            std::unique_ptr<index::Index> index, DiskStoreOptions options);
+  // What is open when the store is made.
+  struct Parts {
+    std::unique_ptr<SuperblockFile> superblock;
+    std::unique_ptr<index::Index> index;
+    std::unique_ptr<DirtyLog> log;
+    bool was_clean = false;
+  };
+  DiskStore(runtime::Runtime& runtime, runtime::Disk& disk, Parts parts, DiskStoreOptions options);
 
   // ---- opening (disk_store_open.cc)
+  static runtime::Task<Result<Parts>> open_parts(runtime::Runtime& runtime, runtime::Disk& disk,
+                                                 index::OpenIndex open_index, DiskStoreOptions options);
   runtime::Task<Result<void>> start();
-  runtime::Task<Result<void>> announce_open();
   runtime::Task<Result<void>> find_slots();
   runtime::Task<Result<void>> recover();
-  runtime::Task<Result<void>> recover_slot(uint64_t slot, DirtyRecord record);
+  runtime::Task<Result<void>> recover_slot(std::span<const DirtyLog::Found> records);
   runtime::Task<Result<void>> accept_as_found(Chunk& chunk, PageSet pages);
 
   // ---- calls
@@ -97,6 +105,8 @@ class DiskStore : public ChunkStore {
   const StoreUuid uuid_;
   std::unique_ptr<SuperblockFile> superblock_;
   std::unique_ptr<index::Index> index_;
+  std::unique_ptr<DirtyLog> log_;
+  const bool was_clean_;
   FailStop fail_stop_;
   SlotFiles files_;
   SlotAllocator slots_;

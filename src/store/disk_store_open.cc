@@ -1,5 +1,6 @@
 // How a DiskStore opens: superblock, index, what was lost, which slots are used, which pages a crash has torn.
 #include <algorithm>
+#include <span>
 
 #include "base/buffer.h"
 #include "base/log.h"
@@ -12,7 +13,7 @@ using runtime::Task;
 
 namespace {
 
-constexpr size_t kRecordsPerScan = 256;
+constexpr size_t kRecordsPerScan = 1024;
 
 Task<Result<void>> format_if_missing(runtime::Runtime& runtime, runtime::Disk& disk, const DiskStoreOptions& options) {
   CO_TRY(const bool exists, disk.exists(SuperblockFile::kPath));
@@ -29,6 +30,25 @@ Task<Result<void>> format_if_missing(runtime::Runtime& runtime, runtime::Disk& d
   co_return co_await SuperblockFile::format(disk, first);
 }
 
+// Before anything is served it is durable that the store is open, and whether something may have been forgotten.
+Task<Result<void>> announce_open(SuperblockFile& superblock, const index::Index& index) {
+  const Superblock& found = superblock.written();
+  const bool opened_short = index.opened_sequence() < found.index_sequence && !PLANTED("WAL tail dropped");
+  Superblock& next = superblock.next();
+  // When one copy is lost the other may lack its newest step, so the counters take two.
+  const uint64_t step = superblock.one_copy_lost() ? 2 : 1;
+  if (found.clean == 0 || opened_short || superblock.one_copy_lost()) next.loss += step;
+  if (opened_short) {
+    LOG_WARN("chunk store {:016x}: the index ends at {}, {} had been made durable: what it hosts is incomplete",
+             found.uuid, index.opened_sequence(), found.index_sequence);
+    next.incomplete = 1;
+  }
+  next.opens += step;
+  next.clean = 0;
+  next.index_sequence = index.opened_sequence();
+  co_return co_await superblock.write();
+}
+
 }  // namespace
 
 Task<Result<std::unique_ptr<ChunkStore>>> DiskStore::open(runtime::Runtime& runtime, runtime::Disk& disk,
@@ -36,35 +56,46 @@ Task<Result<std::unique_ptr<ChunkStore>>> DiskStore::open(runtime::Runtime& runt
   if (options.slot_file_bytes == 0 || options.slot_file_bytes % kChunkBytes != 0 || options.growth_bytes == 0 ||
       options.growth_bytes % kChunkBytes != 0 || options.changed_chunks_max == 0)
     co_return fail(ErrorCode::kInvalid, "chunk store options");
-  CO_TRY_VOID(co_await format_if_missing(runtime, disk, options));
-  CO_TRY(std::unique_ptr<SuperblockFile> superblock, co_await SuperblockFile::open(runtime.executor(), disk));
-  CO_TRY(std::unique_ptr<index::Index> index, co_await open_index(runtime, disk, "index"));
-  std::unique_ptr<DiskStore> store(new DiskStore(runtime, disk, std::move(superblock), std::move(index), options));
+  CO_TRY(Parts parts, co_await open_parts(runtime, disk, std::move(open_index), options));
+  std::unique_ptr<DiskStore> store(new DiskStore(runtime, disk, std::move(parts), options));
   Result<void> started = co_await store->start();
   if (!started) co_return fail(std::move(started.error()));
   co_return std::unique_ptr<ChunkStore>(std::move(store));
 }
 
-DiskStore::DiskStore(runtime::Runtime& runtime, runtime::Disk& disk, std::unique_ptr<SuperblockFile> superblock,
-                     std::unique_ptr<index::Index> index, DiskStoreOptions options)
+Task<Result<DiskStore::Parts>> DiskStore::open_parts(runtime::Runtime& runtime, runtime::Disk& disk,
+                                                     index::OpenIndex open_index, DiskStoreOptions options) {
+  Parts parts;
+  CO_TRY_VOID(co_await format_if_missing(runtime, disk, options));
+  CO_TRY(parts.superblock, co_await SuperblockFile::open(runtime.executor(), disk));
+  parts.was_clean = parts.superblock->written().clean != 0 && !parts.superblock->one_copy_lost();
+  CO_TRY(parts.index, co_await open_index(runtime, disk, "index"));
+  CO_TRY_VOID(co_await announce_open(*parts.superblock, *parts.index));
+  const Superblock& superblock = parts.superblock->written();
+  CO_TRY(parts.log, co_await DirtyLog::open(disk, StoreUuid{superblock.uuid}, superblock.opens, options.dirty_log_bytes));
+  co_return parts;
+}
+
+DiskStore::DiskStore(runtime::Runtime& runtime, runtime::Disk& disk, Parts parts, DiskStoreOptions options)
     : runtime_(runtime),
       executor_(runtime.executor()),
       options_(options),
-      uuid_{superblock->written().uuid},
-      superblock_(std::move(superblock)),
-      index_(std::move(index)),
+      uuid_{parts.superblock->written().uuid},
+      superblock_(std::move(parts.superblock)),
+      index_(std::move(parts.index)),
+      log_(std::move(parts.log)),
+      was_clean_(parts.was_clean),
       fail_stop_(*superblock_, [this] { wake_background(); }),
       files_(executor_, disk, superblock_->written().slot_file_bytes, options.growth_bytes),
       slots_(options.capacity_bytes / kChunkBytes),
       table_(executor_, *index_, options.chunk_cache_bytes),
-      checkpoint_(executor_, *index_, table_, files_, slots_, *superblock_, fail_stop_),
+      checkpoint_(executor_, *index_, *log_, table_, files_, slots_, *superblock_, fail_stop_),
       calls_(executor_),
       background_(executor_),
       due_(executor_),
       room_(executor_) {}
 
 Task<Result<void>> DiskStore::start() {
-  CO_TRY_VOID(co_await announce_open());
   CO_TRY_VOID(files_.open());
   CO_TRY_VOID(co_await find_slots());
   CO_TRY_VOID(co_await recover());
@@ -73,36 +104,17 @@ Task<Result<void>> DiskStore::start() {
   co_return Result<void>();
 }
 
-// Before anything is served it is durable that the store is open, and whether something may have been forgotten.
-Task<Result<void>> DiskStore::announce_open() {
-  const Superblock& found = superblock_->written();
-  const bool opened_short = index_->opened_sequence() < found.index_sequence && !PLANTED("WAL tail dropped");
-  Superblock& next = superblock_->next();
-  // When one copy is lost the other may lack its newest step, so the counters take two.
-  const uint64_t step = superblock_->one_copy_lost() ? 2 : 1;
-  if (found.clean == 0 || opened_short || superblock_->one_copy_lost()) next.loss += step;
-  if (opened_short) {
-    LOG_WARN("chunk store {:016x}: the index ends at {}, {} had been made durable: what it hosts is incomplete",
-             found.uuid, index_->opened_sequence(), found.index_sequence);
-    next.incomplete = 1;
-  }
-  next.opens += step;
-  next.clean = 0;
-  next.index_sequence = index_->opened_sequence();
-  co_return co_await superblock_->write();
-}
-
 Task<Result<void>> DiskStore::find_slots() {
   std::string begin = "s";
   const std::string end = prefix_end(begin);
   for (;;) {
-    CO_TRY(const std::vector<index::KeyValue> part, co_await index_->scan(begin, end, 4 * kRecordsPerScan, false));
+    CO_TRY(const std::vector<index::KeyValue> part, co_await index_->scan(begin, end, kRecordsPerScan, false));
     for (const index::KeyValue& kv : part) {
-      const std::optional<uint64_t> slot = parse_slot_key(kv.key, 's');
+      const std::optional<uint64_t> slot = parse_slot_key(kv.key);
       if (!slot) co_return fail(ErrorCode::kCorrupt, "index key of a slot", kv.key.size());
       slots_.take(*slot);
     }
-    if (part.size() < 4 * kRecordsPerScan) co_return Result<void>();
+    if (part.size() < kRecordsPerScan) co_return Result<void>();
     begin = part.back().key + '\0';
   }
 }
@@ -111,46 +123,44 @@ Task<Result<void>> DiskStore::find_slots() {
 Task<Result<void>> DiskStore::recover() {
   // What an earlier process wrote may be readable and yet not durable: it must not change after it was summed.
   CO_TRY_VOID(co_await files_.sync());
-  std::string begin = "d";
-  const std::string end = prefix_end(begin);
-  for (;;) {
-    CO_TRY(const std::vector<index::KeyValue> part, co_await index_->scan(begin, end, kRecordsPerScan, false));
-    for (const index::KeyValue& kv : part) {
-      const std::optional<uint64_t> slot = parse_slot_key(kv.key, 'd');
-      Result<DirtyRecord> record = parse_dirty(kv.key, kv.value);
-      if (!slot || !record) {
-        LOG_WARN("chunk store: dirty record of slot {} is unreadable, its pages may show as corrupt", slot.value_or(0));
-        continue;
-      }
-      CO_TRY_VOID(co_await recover_slot(*slot, *record));
-    }
-    if (!table_.changed().empty()) {
+  if (was_clean_) co_return Result<void>();
+  CO_TRY(const std::vector<DirtyLog::Found> found, co_await log_->read_all());
+  std::span<const DirtyLog::Found> rest(found);
+  while (!rest.empty()) {
+    const auto same = [&rest](const DirtyLog::Found& record) {
+      return record.entry.slot == rest[0].entry.slot && record.entry.generation == rest[0].entry.generation;
+    };
+    const auto end = std::find_if_not(rest.begin(), rest.end(), same);
+    const auto count = static_cast<size_t>(end - rest.begin());
+    CO_TRY_VOID(co_await recover_slot(rest.first(count)));
+    rest = rest.subspan(count);
+    if (rest.empty() || table_.changed().size() >= options_.changed_chunks_max) {
       CO_TRY_VOID(co_await checkpoint_.run());
     }
-    if (part.size() < kRecordsPerScan) co_return Result<void>();
-    begin = part.back().key + '\0';
   }
+  co_return Result<void>();
 }
 
-Task<Result<void>> DiskStore::recover_slot(uint64_t slot, DirtyRecord record) {
-  const ChunkPin chunk = table_.pin(ChunkKey{VolumeId{record.volume}, record.layer, record.chunk});
+// The records are of one slot and generation.
+Task<Result<void>> DiskStore::recover_slot(std::span<const DirtyLog::Found> records) {
+  const DirtyEntry& entry = records[0].entry;
+  const ChunkPin chunk = table_.pin(ChunkKey{VolumeId{entry.volume}, entry.layer, entry.chunk});
   const Result<void> loaded = co_await table_.load(*chunk);
   if (!loaded) {
     if (loaded.error().code != ErrorCode::kCorrupt) co_return loaded;
-    LOG_WARN("chunk store: chunk {} of volume {}: {}", record.chunk, record.volume, loaded.error().message());
+    LOG_WARN("chunk store: chunk {} of volume {}: {}", entry.chunk, entry.volume, loaded.error().message());
     co_return Result<void>();
   }
-  if (chunk->slot != slot || chunk->generation != record.generation) {
-    index::Batch batch;  // of a slot that its chunk never durably had
-    batch.erase(dirty_key(slot));
-    co_return co_await checkpoint_.commit_batch(std::move(batch));
-  }
-  PageSet pages{record.pages};
+  if (chunk->slot != entry.slot || chunk->generation != entry.generation) co_return Result<void>();
+  PageSet pages;
+  for (const DirtyLog::Found& record : records)
+    if (record.sequence >= chunk->names_from) pages |= PageSet{record.entry.pages};
+  pages &= chunk->data_pages();
+  if (pages.empty()) co_return Result<void>();
+  // They stay named until the checkpoint of this recovery.
   chunk->dirty.name(pages);
   chunk->dirty.committed(chunk->dirty.compose());
-  chunk->dirty_in_index = true;
   table_.mark_changed(*chunk);
-  pages &= chunk->data_pages();
   if (PLANTED("recompute whole chunk")) pages = chunk->data_pages();
   co_return co_await accept_as_found(*chunk, pages);
 }

@@ -76,12 +76,6 @@ std::string slot_key(uint64_t slot) {
   return text;
 }
 
-std::string dirty_key(uint64_t slot) {
-  std::string text = "d";
-  append_big_endian64(text, slot);
-  return text;
-}
-
 std::string note_key(std::string_view key) { return "n" + std::string(key); }
 
 std::string prefix_end(std::string prefix) {
@@ -99,8 +93,8 @@ std::optional<ChunkKey> parse_chunk_key(std::string_view key) {
   return parsed;
 }
 
-std::optional<uint64_t> parse_slot_key(std::string_view key, char kind) {
-  if (key.size() != 9 || key[0] != kind) return std::nullopt;
+std::optional<uint64_t> parse_slot_key(std::string_view key) {
+  if (key.size() != 9 || key[0] != 's') return std::nullopt;
   return load_big_endian64(key.substr(1));
 }
 
@@ -148,9 +142,22 @@ std::string encode_slot(std::string_view key, SlotRecord record) { return seal(k
 Result<SlotRecord> parse_slot(std::string_view key, std::string_view value) {
   return unseal_exactly<SlotRecord>(key, value);
 }
-std::string encode_dirty(std::string_view key, DirtyRecord record) { return seal(key, record); }
-Result<DirtyRecord> parse_dirty(std::string_view key, std::string_view value) {
-  return unseal_exactly<DirtyRecord>(key, value);
+
+void seal_dirty_page(DirtyLogPage& page) {
+  page.checksum = 0;
+  page.checksum = crc32c(object_bytes(page));
+}
+
+Result<DirtyLogPage> parse_dirty_page(ConstByteSpan bytes) {
+  if (bytes.size() != sizeof(DirtyLogPage)) return fail(ErrorCode::kCorrupt, "dirty log page length", bytes.size());
+  auto page = load_object<DirtyLogPage>(bytes);
+  if (page.magic != kDirtyLogMagic) return fail(ErrorCode::kCorrupt, "dirty log page magic");
+  const uint32_t wanted = page.checksum;
+  seal_dirty_page(page);
+  if (page.checksum != wanted) return fail(ErrorCode::kCorrupt, "dirty log page checksum", wanted);
+  if (page.format_version > kStoreFormatVersion) return fail(newer_format(page.format_version));
+  if (page.count > kDirtyEntriesPerPage) return fail(ErrorCode::kCorrupt, "dirty log page count", page.count);
+  return page;
 }
 
 }  // namespace foreshard::store

@@ -4,9 +4,9 @@
 // A store is a folder:
 //   superblock   two copies of Superblock, a page each, written in turn
 //   slots/N      slots of kChunkBytes, in files of slot_file_bytes
+//   dirty        a ring of DirtyLogPage: the pages that may mismatch after a crash (dirty_log.h)
 //   index/       "c" volume chunk layer -> ChunkRecord (and checksums when it has a slot)
 //                "s" slot               -> SlotRecord, for every slot that a chunk record names
-//                "d" slot               -> DirtyRecord, for every slot with pages that may mismatch after a crash
 //                "n" key                -> a note of the server
 #pragma once
 
@@ -57,9 +57,10 @@ struct ChunkRecord {
   uint64_t generation = 0;
   uint64_t epoch = 0;
   uint64_t sequence = 0;
+  uint64_t names_from = 0;  // records of the dirty log below this sequence are made up for by these checksums
   std::array<uint64_t, kPagesPerChunk / 32> map{};  // two bits a page: PageState
 };
-static_assert(sizeof(ChunkRecord) == 104);
+static_assert(sizeof(ChunkRecord) == 112);
 
 // Who has a slot.
 struct SlotRecord {
@@ -73,10 +74,11 @@ struct SlotRecord {
 };
 static_assert(sizeof(SlotRecord) == 40);
 
-// The pages of a slot that have been written in place since the checksums of the chunk record (R-TORN).
-struct DirtyRecord {
-  uint32_t format_version = kStoreFormatVersion;
-  uint32_t checksum = 0;
+inline constexpr uint64_t kDirtyLogMagic = 0x31676f6c64736466ull;  // "fdsdlog1"
+
+// Pages of a slot that are about to be written in place (R-TORN).
+struct DirtyEntry {
+  uint64_t slot = 0;
   uint64_t generation = 0;
   uint64_t volume = 0;
   uint64_t chunk = 0;
@@ -84,7 +86,22 @@ struct DirtyRecord {
   uint32_t reserved = 0;
   PageSet::Words pages{};
 };
-static_assert(sizeof(DirtyRecord) == 72);
+static_assert(sizeof(DirtyEntry) == 72);
+
+inline constexpr size_t kDirtyEntriesPerPage = 56;
+
+struct DirtyLogPage {
+  uint64_t magic = kDirtyLogMagic;
+  uint32_t format_version = kStoreFormatVersion;
+  uint32_t checksum = 0;  // CRC32C of the page with this field zero
+  uint64_t store = 0;
+  uint64_t sequence = 0;
+  uint32_t count = 0;     // of the entries
+  uint32_t reserved = 0;
+  std::array<DirtyEntry, kDirtyEntriesPerPage> entries{};
+  std::array<uint8_t, 24> padding{};
+};
+static_assert(sizeof(DirtyLogPage) == kPageBytes);
 
 using PageSums = std::array<uint32_t, kPagesPerChunk>;
 
@@ -101,12 +118,11 @@ uint32_t page_checksum(const PageIdentity& identity, ConstByteSpan page);
 // ---- keys
 std::string chunk_key(const ChunkKey& key);
 std::string slot_key(uint64_t slot);
-std::string dirty_key(uint64_t slot);
 std::string note_key(std::string_view key);
 // The first key after all that start with the prefix.
 std::string prefix_end(std::string prefix);
 std::optional<ChunkKey> parse_chunk_key(std::string_view key);
-std::optional<uint64_t> parse_slot_key(std::string_view key, char kind);
+std::optional<uint64_t> parse_slot_key(std::string_view key);
 
 // ---- values; the parsers take any bytes and give kCorrupt, or kUnsupported for a newer format
 void seal_superblock(Superblock& superblock);
@@ -120,7 +136,7 @@ std::string encode_chunk(std::string_view key, ChunkRecord record, const PageSum
 Result<ParsedChunk> parse_chunk(std::string_view key, std::string_view value);
 std::string encode_slot(std::string_view key, SlotRecord record);
 Result<SlotRecord> parse_slot(std::string_view key, std::string_view value);
-std::string encode_dirty(std::string_view key, DirtyRecord record);
-Result<DirtyRecord> parse_dirty(std::string_view key, std::string_view value);
+void seal_dirty_page(DirtyLogPage& page);
+Result<DirtyLogPage> parse_dirty_page(ConstByteSpan page);
 
 }  // namespace foreshard::store

@@ -12,8 +12,8 @@ TEST(Format, KeysSortLikeWhatTheyName) {
   EXPECT_LT(chunk_key(a), chunk_key(b));
   EXPECT_LT(chunk_key(b), chunk_key(c));
   EXPECT_EQ(parse_chunk_key(chunk_key(a)), a);
-  EXPECT_EQ(parse_slot_key(slot_key(77), 's'), 77u);
-  EXPECT_FALSE(parse_slot_key(slot_key(77), 'd'));
+  EXPECT_EQ(parse_slot_key(slot_key(77)), 77u);
+  EXPECT_FALSE(parse_slot_key("t"));
   EXPECT_FALSE(parse_chunk_key(slot_key(77)));
   EXPECT_EQ(prefix_end("ab"), "ac");
   EXPECT_EQ(prefix_end("a\xff"), "b");
@@ -56,9 +56,30 @@ TEST(Format, SmallRecordsComeBack) {
   const std::string slot = encode_slot("s", {.generation = 5, .volume = 6, .chunk = 7, .layer = 8});
   EXPECT_EQ(parse_slot("s", slot)->chunk, 7u);
   EXPECT_FALSE(parse_slot("s", slot + "x"));
-  const std::string dirty = encode_dirty("d", {.generation = 5, .pages = PageSet::range(3, 2).words()});
-  EXPECT_EQ(PageSet(parse_dirty("d", dirty)->pages).count(), 2u);
-  EXPECT_FALSE(parse_dirty("s", dirty));
+  EXPECT_FALSE(parse_slot("t", slot));
+}
+
+TEST(Format, ATornPageOfTheDirtyLogIsNoticed) {
+  DirtyLogPage page;
+  page.sequence = 9;
+  page.count = 1;
+  page.entries[0] = {.slot = 3, .pages = PageSet::range(3, 2).words()};
+  seal_dirty_page(page);
+  const Result<DirtyLogPage> parsed = parse_dirty_page(object_bytes(page));
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(PageSet(parsed->entries[0].pages).count(), 2u);
+  for (size_t sector = 0; sector < kPageBytes; sector += kSectorBytes) {
+    DirtyLogPage newer = page;
+    newer.sequence = 10;
+    newer.entries.fill({.slot = 4, .generation = 5});
+    seal_dirty_page(newer);
+    std::string torn(as_text(object_bytes(newer)));
+    torn.replace(sector, kSectorBytes, as_text(object_bytes(page)).substr(sector, kSectorBytes));
+    if (torn != as_text(object_bytes(newer))) EXPECT_FALSE(parse_dirty_page(as_bytes(torn))) << sector;
+  }
+  page.count = kDirtyEntriesPerPage + 1;
+  seal_dirty_page(page);
+  EXPECT_FALSE(parse_dirty_page(object_bytes(page)));
 }
 
 TEST(Format, ANewerFormatIsRefusedWithWhatToDo) {
