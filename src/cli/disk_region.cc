@@ -39,6 +39,7 @@ class DiskStores {
     CO_TRY(disks_[id], runtime_.open_disk(folder));
     store::DiskStoreOptions options;
     options.capacity_bytes = capacity_bytes_;
+    options.prepared_slots = 256;
     co_return co_await store::DiskStore::open(runtime_, *disks_[id], index::rocks_index_opener(), options);
   }
 

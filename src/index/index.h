@@ -68,7 +68,7 @@ class Index {
 
 // Opens (creates when missing) the index in a folder of a disk. The store and the metadata get one injected:
 // RocksDB's (rocks_index.h) in the real world, the ordered map's (map_index.h) in the simulated one.
-using OpenIndex = std::function<runtime::Task<Result<std::unique_ptr<Index>>>(
-    runtime::Runtime& runtime, runtime::Disk& disk, std::string folder)>;
+using OpenIndex = std::function<runtime::Task<Result<std::unique_ptr<Index>>>(runtime::Runtime& runtime,
+                                                                              runtime::Disk& disk, std::string folder)>;
 
 }  // namespace foreshard::index

@@ -233,9 +233,7 @@ TEST(MapIndexState, ACrashDropsOnlyTheNewestUnsyncedBatches) {
             batch.erase_range(key, other);
             if (key < other) model.erase(model.lower_bound(key), model.lower_bound(other));
             break;
-          default:
-            batch.put(key, std::to_string(n));
-            model[key] = std::to_string(n);
+          default: batch.put(key, std::to_string(n)); model[key] = std::to_string(n);
         }
       }
       EXPECT_EQ(state.apply(batch), n);

@@ -22,12 +22,8 @@ uint64_t MapIndexState::apply(const Batch& batch) {
   Undo undo{++last_sequence_, {}};
   for (const Change& change : batch.changes()) {
     switch (change.kind) {
-      case Change::Kind::kPut:
-        set(undo, change.key, change.value);
-        break;
-      case Change::Kind::kErase:
-        set(undo, change.key, std::nullopt);
-        break;
+      case Change::Kind::kPut: set(undo, change.key, change.value); break;
+      case Change::Kind::kErase: set(undo, change.key, std::nullopt); break;
       case Change::Kind::kEraseRange:
         for (auto it = content_.lower_bound(change.key); it != content_.end() && it->first < change.value;) {
           const std::string key = (it++)->first;

@@ -36,7 +36,7 @@ class MapIndexState {
 
  private:
   struct Undo {
-    uint64_t sequence;  // of the batch that it takes back
+    uint64_t sequence;                                                       // of the batch that it takes back
     std::vector<std::pair<std::string, std::optional<std::string>>> before;  // in the order of the changes
   };
   void undo_newest();

@@ -194,12 +194,8 @@ rocksdb::Status RocksDatabase::write_together(const std::vector<WriteRequest*>& 
     for (const Change& change : request->batch.changes()) {
       rocksdb::Status status;
       switch (change.kind) {
-        case Change::Kind::kPut:
-          status = joined.Put(change.key, change.value);
-          break;
-        case Change::Kind::kErase:
-          status = joined.Delete(change.key);
-          break;
+        case Change::Kind::kPut: status = joined.Put(change.key, change.value); break;
+        case Change::Kind::kErase: status = joined.Delete(change.key); break;
         case Change::Kind::kEraseRange:
           if (change.key < change.value) status = joined.DeleteRange(change.key, change.value);
           break;

@@ -136,8 +136,10 @@ index::Batch Checkpoint::compose(std::vector<Snapshot>& snapshots) {
     if (snapshot.slot == kNoSlot) continue;
     if (chunk.durable_slot != snapshot.slot) {
       const std::string key = slot_key(snapshot.slot);
-      batch.put(key, encode_slot(key, {.generation = chunk.generation, .volume = chunk.key.volume.value,
-                                       .chunk = chunk.key.chunk, .layer = chunk.key.layer}));
+      batch.put(key, encode_slot(key, {.generation = chunk.generation,
+                                       .volume = chunk.key.volume.value,
+                                       .chunk = chunk.key.chunk,
+                                       .layer = chunk.key.layer}));
     }
   }
   return batch;
@@ -185,8 +187,12 @@ Task<Result<void>> Checkpoint::commit_waiting_names() {
   std::vector<DirtyEntry> entries;
   for (const Chunk* chunk : chunks) {
     composed.push_back(chunk->dirty.compose());
-    entries.push_back({.slot = chunk->slot, .generation = chunk->generation, .volume = chunk->key.volume.value,
-                       .chunk = chunk->key.chunk, .layer = chunk->key.layer, .pages = composed.back().pages.words()});
+    entries.push_back({.slot = chunk->slot,
+                       .generation = chunk->generation,
+                       .volume = chunk->key.volume.value,
+                       .chunk = chunk->key.chunk,
+                       .layer = chunk->key.layer,
+                       .pages = composed.back().pages.words()});
   }
   Result<void> appended = co_await log_.append(std::move(entries));
   if (!appended) {

@@ -24,8 +24,16 @@ class Checkpoint {
  public:
   Checkpoint(runtime::Executor& executor, index::Index& index, DirtyLog& log, ChunkTable& table, SlotFiles& files,
              SlotAllocator& slots, SuperblockFile& superblock, FailStop& fail_stop)
-      : index_(index), log_(log), table_(table), files_(files), slots_(slots), superblock_(superblock), fail_stop_(fail_stop),
-        committing_(executor), flush_ended_(executor), names_ended_(executor) {}
+      : index_(index),
+        log_(log),
+        table_(table),
+        files_(files),
+        slots_(slots),
+        superblock_(superblock),
+        fail_stop_(fail_stop),
+        committing_(executor),
+        flush_ended_(executor),
+        names_ended_(executor) {}
 
   // Everything changed before the call is durable after it. Calls at the same time share the work.
   runtime::Task<Result<void>> flush();

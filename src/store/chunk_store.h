@@ -60,12 +60,12 @@ class WriteGuard {
 };
 
 struct StoreStats {
-  uint64_t capacity_bytes = 0;   // that slots may take
-  uint64_t slots = 0;            // in all, and in use
+  uint64_t capacity_bytes = 0;  // that slots may take
+  uint64_t slots = 0;           // in all, and in use
   uint64_t slots_used = 0;
   uint64_t reads = 0, writes = 0, flushes = 0, checkpoints = 0;
-  uint64_t corrupt_pages = 0;    // found, by reads or the scrubber
-  uint64_t accepted_pages = 0;   // taken as found after a crash: their writes had not been flushed (R-TORN)
+  uint64_t corrupt_pages = 0;   // found, by reads or the scrubber
+  uint64_t accepted_pages = 0;  // taken as found after a crash: their writes had not been flushed (R-TORN)
   uint64_t dirty_chunks = 0;
 };
 

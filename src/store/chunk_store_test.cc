@@ -33,8 +33,12 @@ class ChunkStoreContract : public testing::TestWithParam<Kind> {
  public:
   static constexpr uint64_t kSlots = 24;
   ChunkStoreContract()
-      : world_(7, {.capacity_bytes = kSlots * kChunkBytes, .slot_file_bytes = 16 * kChunkBytes,
-                   .growth_bytes = 4 * kChunkBytes, .free_bytes_min = 0, .dirty_log_bytes = 64 * kPageBytes, .scrub_bytes_per_second = 0}) {
+      : world_(7, {.capacity_bytes = kSlots * kChunkBytes,
+                   .slot_file_bytes = 16 * kChunkBytes,
+                   .growth_bytes = 4 * kChunkBytes,
+                   .free_bytes_min = 0,
+                   .dirty_log_bytes = 64 * kPageBytes,
+                   .scrub_bytes_per_second = 0}) {
     const Result<void> opened = world_.open();
     EXPECT_TRUE(opened) << opened.error().message();
   }
@@ -42,7 +46,7 @@ class ChunkStoreContract : public testing::TestWithParam<Kind> {
   void run(Task<void> task) { EXPECT_TRUE(world_.run(std::move(task))); }
 
  private:
-  MemoryStore memory_{StoreUuid{1}, kSlots * kChunkBytes};
+  MemoryStore memory_{StoreUuid{1}, kSlots* kChunkBytes};
   StoreWorld world_;
 };
 

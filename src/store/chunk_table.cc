@@ -125,7 +125,8 @@ bool index_order(const ChunkKey& a, const ChunkKey& b) {
 }  // namespace
 
 Task<Result<std::vector<ChunkKey>>> ChunkTable::keys(ChunkKey begin, ChunkKey end, size_t limit) {
-  CO_TRY(const std::vector<index::KeyValue> found, co_await index_.scan(chunk_key(begin), chunk_key(end), limit, false));
+  CO_TRY(const std::vector<index::KeyValue> found,
+         co_await index_.scan(chunk_key(begin), chunk_key(end), limit, false));
   std::vector<ChunkKey> keys;
   for (const index::KeyValue& kv : found) {
     const std::optional<ChunkKey> key = parse_chunk_key(kv.key);

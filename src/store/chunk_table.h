@@ -37,10 +37,10 @@ struct Chunk {
 
   // What a crash would find.
   uint64_t durable_slot = kNoSlot;  // of the record in the index
-  PageSet exposed;    // pages that the record in the index, or one on its way there, shows as data
-  PageSet in_flight;  // pages being written in place
+  PageSet exposed;                  // pages that the record in the index, or one on its way there, shows as data
+  PageSet in_flight;                // pages being written in place
   DirtyPages dirty;
-  uint64_t names_from = 0;  // of its record: earlier records of the dirty log do not count
+  uint64_t names_from = 0;                              // of its record: earlier records of the dirty log do not count
   uint64_t changes = 0, committed_changes = 0;          // of anything; of those, in the index
   uint64_t map_changes = 0, committed_map_changes = 0;  // of what flush must make durable
 

@@ -71,7 +71,8 @@ void CrashRun::arm_faults() {
   if (faults_.disk_errors && random_.chance(0.5)) {
     const uint64_t at_ns = world_.world().now_ns() + random_.below(20 * kMillisecond);
     const bool sync = random_.chance(0.6);
-    world_.world().at(at_ns, [this, sync] { sync ? world_.storage().fail_next_sync() : world_.storage().fail_next_write(); });
+    world_.world().at(at_ns,
+                      [this, sync] { sync ? world_.storage().fail_next_sync() : world_.storage().fail_next_write(); });
   }
   if (faults_.index_errors && random_.chance(0.5)) world_.index_state().fail_after(random_.below(60));
 }

@@ -14,7 +14,7 @@ namespace foreshard::store {
 class CrashRun {
  public:
   struct Faults {
-    bool disk_errors = false;     // writes and syncs that fail
+    bool disk_errors = false;  // writes and syncs that fail
     bool index_errors = false;
     bool index_loses_tail = false;  // synced batches gone at a crash
     bool rot = false;               // bits flip in pages that nobody has written since the last life

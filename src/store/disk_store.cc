@@ -362,57 +362,6 @@ Task<Result<void>> DiskStore::close() {
   co_return fail(std::move(error));
 }
 
-// ---- scrub
-
-Task<Result<std::vector<PageFault>>> DiskStore::scrub() {
-  constexpr size_t kKeysPerScan = 256;
-  constexpr size_t kFaultsMax = 4096;
-  CO_TRY(const runtime::Gate::Pass pass, enter());
-  std::vector<PageFault> faults;
-  Buffer buffer = Buffer::allocate(kChunkBytes);
-  ChunkKey begin;
-  const ChunkKey end{VolumeId{UINT64_MAX}, UINT32_MAX, UINT64_MAX};
-  while (!calls_.closed() && faults.size() < kFaultsMax) {
-    CO_TRY(const std::vector<ChunkKey> keys, co_await table_.keys(begin, end, kKeysPerScan));
-    for (const ChunkKey& key : keys) {
-      if (calls_.closed() || faults.size() >= kFaultsMax) break;
-      const uint64_t started_ns = executor_.now_ns();
-      CO_TRY_VOID(co_await scrub_chunk(key, buffer.span(), faults));
-      if (options_.scrub_bytes_per_second != 0)
-        co_await executor_.sleep_until(started_ns + kChunkBytes * 1'000'000'000 / options_.scrub_bytes_per_second);
-      co_await executor_.yield();
-    }
-    if (keys.size() < kKeysPerScan) break;
-    begin = keys.back();
-    if (++begin.layer == 0) ++begin.chunk;
-  }
-  co_return faults;
-}
-
-// Compares a chunk in parts, so that writers never wait long for a lock.
-Task<Result<void>> DiskStore::scrub_chunk(ChunkKey key, ByteSpan buffer, std::vector<PageFault>& faults) {
-  constexpr uint32_t kPagesPerPart = 32;
-  const ChunkPin chunk = table_.pin(key);
-  for (uint32_t first = 0; first < kPagesPerChunk; first += kPagesPerPart) {
-    if (fail_stop_.failed()) co_return fail(fail_stop_.error());
-    PageLock lock(chunk->locks, executor_, first, kPagesPerPart, PageAccess::kShared);
-    co_await lock.granted();
-    const Result<void> loaded = co_await table_.load(*chunk);
-    if (!loaded) {
-      if (loaded.error().code != ErrorCode::kCorrupt) co_return loaded;
-      faults.push_back({key, 0});
-      co_return Result<void>();
-    }
-    if (chunk->slot != kNoSlot && !chunk->map.any_data()) table_.mark_changed(*chunk);  // gives the slot back
-    for (uint32_t page = first; page < first + kPagesPerPart; ++page) {
-      if (chunk->map.get(page) != PageState::kData) continue;
-      const Result<void> read = co_await read_data(*chunk, page, buffer.first(kPageBytes));
-      if (!read) faults.push_back({key, page});
-    }
-  }
-  co_return Result<void>();
-}
-
 // ---- background
 
 bool DiskStore::checkpoint_due() const {
@@ -439,9 +388,10 @@ Task<void> DiskStore::prepare_slots() {
   while (!stopping_ && !fail_stop_.failed()) {
     uint64_t& prepared = superblock_->next().prepared_slots;
     while (slots_.used(prepared)) ++prepared;
-    // The last free slot is left to writers.
-    const bool ahead = prepared >= slots_.used_count() + options_.prepared_slots ||
-                       prepared >= slots_.slots_max() || slots_.used_count() + 1 >= slots_.slots_max();
+    // A store that is hardly used prepares little; the last free slot is left to writers.
+    const uint64_t used = slots_.used_count();
+    const bool ahead = used == 0 || prepared >= used + std::min(options_.prepared_slots, used / 2 + 2) ||
+                       prepared >= slots_.slots_max() || used + 1 >= slots_.slots_max();
     const uint64_t slot = prepared;
     if (ahead || !files_.make_room(slot, options_.free_bytes_min)) {
       co_await due_.wait_until(executor_.now_ns() + 100'000'000);

@@ -17,18 +17,18 @@
 namespace foreshard::store {
 
 struct DiskStoreOptions {
-  uint64_t capacity_bytes = 0;                     // that slots may take
-  uint64_t slot_file_bytes = uint64_t{1} << 40;    // of a new store
-  uint64_t growth_bytes = 64u << 20;               // by which slot files grow
-  uint64_t free_bytes_min = 256u << 20;            // left on the disk for the index: deletes always work
-  uint64_t chunk_cache_bytes = 64u << 20;          // of records of chunks that nobody uses
-  uint64_t changed_chunks_max = 16384;             // beyond it writes to other chunks wait for a checkpoint
-  uint64_t named_pages_max = 262144;               // a checkpoint starts: what a recovery reads is bounded
-  uint64_t dirty_log_bytes = 32u << 20;            // of a new store; a checkpoint starts when a quarter is used
+  uint64_t capacity_bytes = 0;                   // that slots may take
+  uint64_t slot_file_bytes = uint64_t{1} << 40;  // of a new store
+  uint64_t growth_bytes = 64u << 20;             // by which slot files grow
+  uint64_t free_bytes_min = 256u << 20;          // left on the disk for the index: deletes always work
+  uint64_t chunk_cache_bytes = 64u << 20;        // of records of chunks that nobody uses
+  uint64_t changed_chunks_max = 16384;           // beyond it writes to other chunks wait for a checkpoint
+  uint64_t named_pages_max = 262144;             // a checkpoint starts: what a recovery reads is bounded
+  uint64_t dirty_log_bytes = 32u << 20;          // of a new store; a checkpoint starts when a quarter is used
   uint64_t checkpoint_interval_ns = 30'000'000'000;
-  uint64_t prepared_slots = 0;                     // free slots written with zeros ahead of use; 0: none
+  uint64_t prepared_slots = 0;  // at most: free slots written with zeros ahead of use
   uint64_t prepare_bytes_per_second = 64u << 20;
-  uint64_t scrub_bytes_per_second = 32u << 20;     // 0: no limit
+  uint64_t scrub_bytes_per_second = 32u << 20;  // 0: no limit
 };
 
 class DiskStore : public ChunkStore {
@@ -36,8 +36,7 @@ class DiskStore : public ChunkStore {
   // Opens the store in the disk's folder, or formats one there when there is none. kUnsupported: a newer format.
   // The disk and runtime outlive the store.
   static runtime::Task<Result<std::unique_ptr<ChunkStore>>> open(runtime::Runtime& runtime, runtime::Disk& disk,
-                                                                 index::OpenIndex open_index,
-                                                                 DiskStoreOptions options);
+                                                                 index::OpenIndex open_index, DiskStoreOptions options);
   ~DiskStore() override = default;
 
   StoreUuid uuid() const override { return uuid_; }
@@ -88,7 +87,12 @@ class DiskStore : public ChunkStore {
   runtime::Task<Result<void>> read_again(Chunk& chunk, uint32_t page, ByteSpan into);
   runtime::Task<Result<void>> write_data(Chunk& chunk, Version version, uint32_t first_page, ConstByteSpan data);
   runtime::Task<Result<void>> forget_chunk(ChunkKey key);
+
+  // ---- scrubbing (disk_store_scrub.cc)
+  static constexpr uint32_t kScrubPages = 32;  // at a time
   runtime::Task<Result<void>> scrub_chunk(ChunkKey key, ByteSpan buffer, std::vector<PageFault>& faults);
+  runtime::Task<Result<uint64_t>> scrub_part(Chunk& chunk, uint32_t first, ByteSpan buffer,
+                                             std::vector<PageFault>& faults);
 
   // ---- background
   runtime::Task<void> checkpoint_when_due();
@@ -112,13 +116,13 @@ class DiskStore : public ChunkStore {
   SlotAllocator slots_;
   ChunkTable table_;
   Checkpoint checkpoint_;
-  runtime::Gate calls_;        // calls of the interface inside
-  runtime::Gate background_;   // loops inside
-  runtime::WaitQueue due_;     // the checkpoint loop waits here
-  runtime::WaitQueue room_;    // writers wait here for a checkpoint to end
-  bool stopping_ = false;      // the loops are to end
+  runtime::Gate calls_;       // calls of the interface inside
+  runtime::Gate background_;  // loops inside
+  runtime::WaitQueue due_;    // the checkpoint loop waits here
+  runtime::WaitQueue room_;   // writers wait here for a checkpoint to end
+  bool stopping_ = false;     // the loops are to end
   bool closed_ = false;
-  uint64_t generations_ = 0;   // drawn since the open
+  uint64_t generations_ = 0;  // drawn since the open
   StoreStats stats_;
 };
 

@@ -72,7 +72,8 @@ Task<Result<DiskStore::Parts>> DiskStore::open_parts(runtime::Runtime& runtime, 
   CO_TRY(parts.index, co_await open_index(runtime, disk, "index"));
   CO_TRY_VOID(co_await announce_open(*parts.superblock, *parts.index));
   const Superblock& superblock = parts.superblock->written();
-  CO_TRY(parts.log, co_await DirtyLog::open(disk, StoreUuid{superblock.uuid}, superblock.opens, options.dirty_log_bytes));
+  CO_TRY(parts.log,
+         co_await DirtyLog::open(disk, StoreUuid{superblock.uuid}, superblock.opens, options.dirty_log_bytes));
   co_return parts;
 }
 

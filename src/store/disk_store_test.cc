@@ -23,8 +23,12 @@ struct Admit : WriteGuard {
 constexpr ChunkKey kKey{VolumeId{3}, 0, 5};
 
 DiskStoreOptions small_options() {
-  return {.capacity_bytes = 8 * kChunkBytes, .slot_file_bytes = 4 * kChunkBytes, .growth_bytes = kChunkBytes,
-          .free_bytes_min = 0, .dirty_log_bytes = 64 * kPageBytes, .scrub_bytes_per_second = 0};
+  return {.capacity_bytes = 8 * kChunkBytes,
+          .slot_file_bytes = 4 * kChunkBytes,
+          .growth_bytes = kChunkBytes,
+          .free_bytes_min = 0,
+          .dirty_log_bytes = 64 * kPageBytes,
+          .scrub_bytes_per_second = 0};
 }
 
 Buffer page_of(uint64_t number, uint32_t page) {

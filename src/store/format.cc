@@ -113,8 +113,8 @@ Result<Superblock> parse_superblock(ConstByteSpan page) {
   seal_superblock(superblock);
   if (superblock.checksum != wanted) return fail(ErrorCode::kCorrupt, "superblock checksum", wanted);
   if (superblock.format_version > kStoreFormatVersion) return fail(newer_format(superblock.format_version));
-  if (superblock.chunk_bytes != kChunkBytes || superblock.page_bytes != kPageBytes ||
-      superblock.slot_file_bytes == 0 || superblock.slot_file_bytes % kChunkBytes != 0)
+  if (superblock.chunk_bytes != kChunkBytes || superblock.page_bytes != kPageBytes || superblock.slot_file_bytes == 0 ||
+      superblock.slot_file_bytes % kChunkBytes != 0)
     return fail(ErrorCode::kCorrupt, "superblock geometry", superblock.slot_file_bytes);
   return superblock;
 }

@@ -32,8 +32,8 @@ inline constexpr uint64_t kNoSlot = UINT64_MAX;
 struct Superblock {
   uint64_t magic = kStoreMagic;
   uint32_t format_version = kStoreFormatVersion;
-  uint32_t checksum = 0;        // CRC32C of the page with this field zero
-  uint64_t write_count = 0;     // the copy in page write_count % 2
+  uint32_t checksum = 0;     // CRC32C of the page with this field zero
+  uint64_t write_count = 0;  // the copy in page write_count % 2
   uint64_t uuid = 0;
   uint64_t loss = 0;            // R-LOSS
   uint64_t opens = 0;           // the high half of slot generations drawn since
@@ -42,8 +42,8 @@ struct Superblock {
   uint64_t prepared_slots = 0;  // slots below have been written at least once; only a hint
   uint32_t chunk_bytes = kChunkBytes;
   uint32_t page_bytes = kPageBytes;
-  uint32_t clean = 0;           // closed in good order: nothing to recover
-  uint32_t incomplete = 0;      // the index has opened short and the server has not yet settled it
+  uint32_t clean = 0;       // closed in good order: nothing to recover
+  uint32_t incomplete = 0;  // the index has opened short and the server has not yet settled it
   std::array<uint8_t, kPageBytes - 88> reserved{};
 };
 static_assert(sizeof(Superblock) == kPageBytes);
@@ -96,7 +96,7 @@ struct DirtyLogPage {
   uint32_t checksum = 0;  // CRC32C of the page with this field zero
   uint64_t store = 0;
   uint64_t sequence = 0;
-  uint32_t count = 0;     // of the entries
+  uint32_t count = 0;  // of the entries
   uint32_t reserved = 0;
   std::array<DirtyEntry, kDirtyEntriesPerPage> entries{};
   std::array<uint8_t, 24> padding{};

@@ -1,6 +1,5 @@
 #include "store/memory_store.h"
 
-
 namespace foreshard::store {
 
 using runtime::Task;

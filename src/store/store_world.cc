@@ -66,9 +66,7 @@ Result<void> StoreWorld::close() {
   return result;
 }
 
-Task<void> StoreWorld::close_in(StoreWorld* self, Result<void>* result) {
-  *result = co_await self->store().close();
-}
+Task<void> StoreWorld::close_in(StoreWorld* self, Result<void>* result) { *result = co_await self->store().close(); }
 
 bool StoreWorld::run(Task<void> task) {
   auto ended = std::make_shared<bool>(false);
