@@ -27,8 +27,10 @@ std::string clean(std::string folder) {
 void SimInode::get_sector(uint64_t sector, std::byte* into) const {
   const uint64_t offset = sector * kSectorBytes;
   const auto found = pages_.find(offset / kPageBytes);
-  if (found == pages_.end()) std::memset(into, 0, kSectorBytes);
-  else std::memcpy(into, found->second->bytes.data() + offset % kPageBytes, kSectorBytes);
+  if (found == pages_.end())
+    std::memset(into, 0, kSectorBytes);
+  else
+    std::memcpy(into, found->second->bytes.data() + offset % kPageBytes, kSectorBytes);
 }
 
 void SimInode::put_sector(uint64_t sector, const std::byte* from) {
@@ -43,8 +45,10 @@ void SimInode::read(uint64_t offset, ByteSpan into) const {
     const uint64_t at = offset + done;
     const size_t part = std::min<size_t>(into.size() - done, kPageBytes - at % kPageBytes);
     const auto found = pages_.find(at / kPageBytes);
-    if (found == pages_.end()) std::memset(into.data() + done, 0, part);
-    else std::memcpy(into.data() + done, found->second->bytes.data() + at % kPageBytes, part);
+    if (found == pages_.end())
+      std::memset(into.data() + done, 0, part);
+    else
+      std::memcpy(into.data() + done, found->second->bytes.data() + at % kPageBytes, part);
     done += part;
   }
 }
@@ -349,8 +353,10 @@ std::vector<std::string> SimStorage::files() const {
 }
 
 void SimStorage::apply(const FolderChange& change, Names& names) {
-  if (change.inode) names[change.path] = change.inode;
-  else names.erase(change.path);
+  if (change.inode)
+    names[change.path] = change.inode;
+  else
+    names.erase(change.path);
   if (!change.renamed_from.empty()) names.erase(change.renamed_from);
 }
 

@@ -101,10 +101,11 @@ TEST(SimDisk, UnsyncedSectorsAreEachOldOrNewOrBetweenAfterAPowerLoss) {
 }
 
 TEST(SimDisk, SyncedSectorsSurviveAPowerLoss) {
-  const std::vector<int> values = sectors_after_power_loss(2, +[](SimRuntime&, Disk&, bool& finished) -> Task<void> {
-    finished = true;
-    co_return;
-  });
+  const std::vector<int> values = sectors_after_power_loss(
+      2, +[](SimRuntime&, Disk&, bool& finished) -> Task<void> {
+        finished = true;
+        co_return;
+      });
   for (int value : values) EXPECT_EQ(value, 1);
 }
 

@@ -45,8 +45,10 @@ class SimExecutor final : public Executor {
     if (guess < high - margin && to_local(guess + margin) >= local_ns) high = guess + margin;
     while (low < high) {
       const uint64_t middle = low + (high - low) / 2;
-      if (to_local(middle) >= local_ns) high = middle;
-      else low = middle + 1;
+      if (to_local(middle) >= local_ns)
+        high = middle;
+      else
+        low = middle + 1;
     }
     return low;
   }

@@ -181,8 +181,10 @@ void SimFabric::send(SimLink& link, int side, std::vector<std::byte> bytes, bool
     end.last_due_ns = std::max(end.last_due_ns, timeline_.now_ns() + delay_ns(end.node, to));
     SimEnd::Segment segment;
     segment.due_ns = end.last_due_ns;
-    if (from == 0 && to_byte == bytes.size()) segment.bytes = std::move(bytes);
-    else segment.bytes.assign(bytes.begin() + from, bytes.begin() + to_byte);
+    if (from == 0 && to_byte == bytes.size())
+      segment.bytes = std::move(bytes);
+    else
+      segment.bytes.assign(bytes.begin() + from, bytes.begin() + to_byte);
     segment.last = final_part && last;
     end.out_bytes += segment.bytes.size();
     end.out.push_back(std::move(segment));
@@ -342,8 +344,10 @@ void SimFabric::set_extra_delay(NodeId a, NodeId b, uint64_t delay_ns) {
 }
 
 void SimFabric::set_powered(NodeId node, bool powered) {
-  if (powered) unpowered_.erase(node);
-  else unpowered_.insert(node);
+  if (powered)
+    unpowered_.erase(node);
+  else
+    unpowered_.insert(node);
 }
 
 bool SimFabric::reset_one(NodeId a, NodeId b) {
@@ -380,8 +384,9 @@ void SimFabric::process_gone(NodeId node, bool power) {
       // What was sent before still travels, unless the power went.
       const uint64_t patience = power ? timeline_.random().between(knobs_.stall_ns_min, knobs_.stall_ns_max) : 0;
       if (power) end.out.clear(), end.out_bytes = 0;
-      reset_later(link, 1 - side, std::max(end.last_due_ns, timeline_.now_ns()) - timeline_.now_ns() + patience +
-                                      delay_ns(node, link->ends[1 - side].node));
+      reset_later(link, 1 - side,
+                  std::max(end.last_due_ns, timeline_.now_ns()) - timeline_.now_ns() + patience +
+                      delay_ns(node, link->ends[1 - side].node));
     }
   }
 }

@@ -28,11 +28,11 @@ struct SimNetworkKnobs {
   uint64_t local_delay_ns_max = 3'000;  // within one node
   double spike_chance = 0;              // a segment that takes long
   uint64_t spike_ns_max = 300'000'000;
-  double reset_chance = 0;              // per segment: the connection is reset
-  double split_chance = 0.05;           // a segment arrives in two parts
-  double short_read_chance = 0.1;       // a read gets less than has arrived
+  double reset_chance = 0;                                            // per segment: the connection is reset
+  double split_chance = 0.05;                                         // a segment arrives in two parts
+  double short_read_chance = 0.1;                                     // a read gets less than has arrived
   uint64_t stall_ns_min = 500'000'000, stall_ns_max = 6'000'000'000;  // until a stalled stream is reset
-  uint64_t window_bytes = 256u << 10;   // sent and not yet read
+  uint64_t window_bytes = 256u << 10;                                 // sent and not yet read
 };
 
 class SimFabric;
@@ -64,7 +64,7 @@ struct SimEnd {
   uint64_t out_bytes = 0;
   uint64_t last_due_ns = 0;
   bool delivery_planned = false;
-  bool cut_off = false;  // a reset is under way and bytes were lost: nothing sent from now on arrives
+  bool cut_off = false;           // a reset is under way and bytes were lost: nothing sent from now on arrives
   uint64_t stalled_since_ns = 0;  // 0: not stalled
 
   uint64_t unread() const { return received.size() - received_head; }

@@ -73,8 +73,10 @@ void SimWorld::kill(NodeId id, Crash crash) {
   node.runtime->executor_.destroy_tasks();
   fabric_.process_gone(id, crash == Crash::kPower);
   for (auto& [folder, storage] : node.storages) {
-    if (crash == Crash::kPower) storage->power_loss();
-    else storage->process_crash();
+    if (crash == Crash::kPower)
+      storage->power_loss();
+    else
+      storage->process_crash();
   }
   if (crash == Crash::kPower) {
     node.lost_power = true;

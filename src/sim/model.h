@@ -77,7 +77,7 @@ class VolumeModel {
     bool zero = false;
     bool acknowledged = false;
     bool flushed = false;
-    bool exposed = false;            // its server forgot things since; only the driver's memory still vouches
+    bool exposed = false;           // its server forgot things since; only the driver's memory still vouches
     std::vector<uint64_t> killers;  // writes known to follow it
   };
   struct Sector {
@@ -116,7 +116,7 @@ class VolumeModel {
   uint64_t volumelet_sectors_ = UINT64_MAX;
   std::vector<uint32_t> layout_{0};
   std::map<uint64_t, Sector> sectors_;
-  std::set<uint64_t> unflushed_;    // sectors with versions that no flush has covered
+  std::set<uint64_t> unflushed_;  // sectors with versions that no flush has covered
   std::multiset<Stamp> pending_reads_;
   std::map<uint64_t, Pending> in_flight_;  // writes by number
 };

@@ -39,7 +39,7 @@ enum class Flaw {
 
 struct Disk {
   std::vector<std::byte> bytes = std::vector<std::byte>(kBytes);
-  std::vector<std::byte> before = bytes;   // older contents, for stale reads
+  std::vector<std::byte> before = bytes;  // older contents, for stale reads
   std::vector<std::byte> durable = bytes;
   std::vector<uint64_t> locked = std::vector<uint64_t>(kSectors);
 };

@@ -162,8 +162,10 @@ AdminProcess::AdminProcess(SimRuntime& runtime, VolumePlan plan, uint64_t server
 
 Task<void> AdminProcess::run() {
   Result<std::vector<uint32_t>> layout = co_await create();
-  if (layout) layout_ = std::move(*layout);
-  else trouble_.add("the volume is not made: " + layout.error().message());
+  if (layout)
+    layout_ = std::move(*layout);
+  else
+    trouble_.add("the volume is not made: " + layout.error().message());
 }
 
 Task<Result<std::vector<uint32_t>>> AdminProcess::create() {
@@ -234,9 +236,9 @@ Task<void> DriverProcess::run() {
 std::string DriverProcess::state() const {
   if (driver_ == nullptr) return fmt::format("driver {} is not attached, last: {}", number_, last_error_);
   const volume::DriverStatus status = driver_->status();
-  std::string text = fmt::format("driver {} epoch {}: {} requests in flight, waiting for {};", number_, status.epoch,
-                                 status.requests_in_flight,
-                                 status.waiting_for.empty() ? std::string("nothing") : status.waiting_for);
+  std::string text =
+      fmt::format("driver {} epoch {}: {} requests in flight, waiting for {};", number_, status.epoch,
+                  status.requests_in_flight, status.waiting_for.empty() ? std::string("nothing") : status.waiting_for);
   for (const volume::ServerStatus& server : status.servers) text += fmt::format(" {}:{}", server.server, server.state);
   return text;
 }

@@ -21,8 +21,8 @@ constexpr size_t kRecentLines = 40;
 }  // namespace
 
 std::string RegionOutcome::summary() const {
-  return fmt::format("{:>6} ops {:>3} faults {:>2} takeovers {:>8.3f} s {:>8} steps {:016x}", operations, faults, takeovers,
-                     static_cast<double>(virtual_ns) / 1e9, steps, fingerprint);
+  return fmt::format("{:>6} ops {:>3} faults {:>2} takeovers {:>8.3f} s {:>8} steps {:016x}", operations, faults,
+                     takeovers, static_cast<double>(virtual_ns) / 1e9, steps, fingerprint);
 }
 
 // What the run draws comes from the seed too, apart from the world's own choices.
@@ -115,7 +115,8 @@ void RegionRun::configure_store(Server& server) {
 bool RegionRun::create_volume() {
   const Host& host = hosts_[0];
   world_.start(host.node, [this](SimRuntime& runtime) {
-    return std::make_unique<AdminProcess>(runtime, VolumePlan{volume_bytes_, volumelet_bytes_}, servers_.size(), trouble_);
+    return std::make_unique<AdminProcess>(runtime, VolumePlan{volume_bytes_, volumelet_bytes_}, servers_.size(),
+                                          trouble_);
   });
   const auto& admin = static_cast<AdminProcess&>(*world_.process(host.node));
   if (!run_until([&] { return admin.layout().has_value(); }, kPatienceNs)) {
@@ -137,8 +138,9 @@ void RegionRun::start_meta() {
 void RegionRun::start_server(Server& server) {
   ++server.starts;
   server.armed = false;
-  world_.start(server.node,
-               [this, &server](SimRuntime& runtime) { return std::make_unique<ServerProcess>(runtime, server.place, trouble_); });
+  world_.start(server.node, [this, &server](SimRuntime& runtime) {
+    return std::make_unique<ServerProcess>(runtime, server.place, trouble_);
+  });
 }
 
 void RegionRun::start_driver(Host& host) {
@@ -155,7 +157,8 @@ void RegionRun::start_driver(Host& host) {
   const uint64_t cache_bytes = random_.chance(0.3) ? 0 : (64u << 10) << random_.below(6);
   const uint64_t retained_bytes = (64u << 10) << random_.below(6);
   world_.start(host.node, [this, &host, workload, cache_bytes, retained_bytes](SimRuntime& runtime) {
-    return std::make_unique<DriverProcess>(runtime, model_, host.driver, workload, cache_bytes, retained_bytes, trouble_);
+    return std::make_unique<DriverProcess>(runtime, model_, host.driver, workload, cache_bytes, retained_bytes,
+                                           trouble_);
   });
 }
 
@@ -169,7 +172,8 @@ DriverProcess* RegionRun::driver() {
 uint64_t RegionRun::operations() const {
   uint64_t sum = operations_done_;
   for (const Host& host : hosts_) {
-    if (host.driver != 0) sum += static_cast<DriverProcess*>(const_cast<runtime::SimWorld&>(world_).process(host.node))->done();
+    if (host.driver != 0)
+      sum += static_cast<DriverProcess*>(const_cast<runtime::SimWorld&>(world_).process(host.node))->done();
   }
   return sum;
 }
@@ -234,8 +238,10 @@ void RegionRun::heal() {
   world_.fabric().knobs() = {};
   if (!world_.running(meta_node_)) start_meta();
   for (const auto& server : servers_) {
-    if (world_.running(server->node)) world_.resume(server->node);
-    else start_server(*server);
+    if (world_.running(server->node))
+      world_.resume(server->node);
+    else
+      start_server(*server);
     server->index.repair();
     for (runtime::SimStorage* storage : world_.storages(server->node)) storage->repair();
   }
@@ -292,8 +298,8 @@ void RegionRun::scrub() {
     }
     if (process.scrubbed()->size() <= rots_) continue;
     const store::PageFault& first = process.scrubbed()->front();
-    model_.violate(fmt::format("scrub of server {}: {} pages do not match, the first: chunk {} page {}", server->place.id,
-                               process.scrubbed()->size(), first.key.chunk, first.page));
+    model_.violate(fmt::format("scrub of server {}: {} pages do not match, the first: chunk {} page {}",
+                               server->place.id, process.scrubbed()->size(), first.key.chunk, first.page));
   }
 }
 

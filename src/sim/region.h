@@ -53,7 +53,7 @@ class RegionRun {
     index::MapIndexState index;
     std::unique_ptr<store::MemoryStore> kept;
     ServerPlace place;
-    bool armed = false;      // a disk error may have cost it its memory
+    bool armed = false;  // a disk error may have cost it its memory
     uint64_t starts = 0;
   };
   struct Host {
@@ -123,12 +123,12 @@ class RegionRun {
   index::MapIndexState meta_index_;
   std::vector<std::unique_ptr<Server>> servers_;
   std::vector<Host> hosts_;
-  size_t active_ = 0;        // the host whose driver is, or is to be, the volume's
-  uint64_t drivers_ = 0;     // started so far
+  size_t active_ = 0;             // the host whose driver is, or is to be, the volume's
+  uint64_t drivers_ = 0;          // started so far
   uint64_t operations_done_ = 0;  // of drivers that are gone
   uint64_t takeovers_ = 0;
-  bool quiet_ = false;       // no more faults
-  bool hammer_ = false;      // all clients at the same few pages
+  bool quiet_ = false;   // no more faults
+  bool hammer_ = false;  // all clients at the same few pages
   uint64_t rots_max_ = 0, rots_ = 0;
 };
 

@@ -120,8 +120,10 @@ void RegionRun::fault_disk_error() {
     return;
   }
   for (runtime::SimStorage* storage : world_.storages(server.node)) {
-    if (kind == 1) storage->fail_next_write();
-    else storage->fail_next_sync();
+    if (kind == 1)
+      storage->fail_next_write();
+    else
+      storage->fail_next_sync();
   }
 }
 
@@ -279,9 +281,12 @@ void RegionRun::fault_detach() {
 void RegionRun::fault_partition_server() {
   const NodeId host = hosts_[active_].node, server = any_server().node;
   const uint64_t way = random_.below(4);
-  if (way == 0) world_.fabric().block(host, server);
-  else if (way == 1) world_.fabric().block(server, host);
-  else world_.fabric().partition(host, server);
+  if (way == 0)
+    world_.fabric().block(host, server);
+  else if (way == 1)
+    world_.fabric().block(server, host);
+  else
+    world_.fabric().partition(host, server);
   world_.at(world_.now_ns() + soon_ns(8 * kSecond), [this, host, server] { world_.fabric().heal(host, server); });
 }
 

@@ -89,8 +89,10 @@ Task<void> Workload::client(Random random) {
     const auto result = co_await operate(random, range);
     if (!result && !expected(result.error().code)) {
       const ErrorCode code = result.error().code;
-      if (code == ErrorCode::kFenced) fenced_ = true;
-      else if (code != ErrorCode::kCancelled) model_.violate("a request failed: " + result.error().message());
+      if (code == ErrorCode::kFenced)
+        fenced_ = true;
+      else if (code != ErrorCode::kCancelled)
+        model_.violate("a request failed: " + result.error().message());
       co_return;
     }
     ++done_;
@@ -119,15 +121,16 @@ Task<Result<void>> Workload::read(Range range) {
   Buffer buffer = Buffer::allocate(range.bytes);
   const VolumeModel::Pending pending = model_.begin_read(driver_, range.offset, range.bytes);
   auto result = co_await device_.read(range.offset, buffer.span());
-  if (result) model_.end_read(pending, buffer.span());
-  else model_.forget(pending);
+  if (result)
+    model_.end_read(pending, buffer.span());
+  else
+    model_.forget(pending);
   co_return result;
 }
 
 Task<Result<void>> Workload::write(Range range, bool durable) {
   Buffer buffer = Buffer::allocate(range.bytes);
-  const VolumeModel::Pending pending =
-      model_.begin_write(driver_, range.offset, range.bytes, VolumeModel::Kind::kData);
+  const VolumeModel::Pending pending = model_.begin_write(driver_, range.offset, range.bytes, VolumeModel::Kind::kData);
   model_.fill(pending, buffer.span());
   auto result = co_await device_.write(range.offset, buffer.span(), durable);
   model_.end_write(pending, result.has_value(), durable);
@@ -135,8 +138,7 @@ Task<Result<void>> Workload::write(Range range, bool durable) {
 }
 
 Task<Result<void>> Workload::zero(Range range, ZeroMode mode, bool durable) {
-  const VolumeModel::Pending pending =
-      model_.begin_write(driver_, range.offset, range.bytes, VolumeModel::Kind::kZero);
+  const VolumeModel::Pending pending = model_.begin_write(driver_, range.offset, range.bytes, VolumeModel::Kind::kZero);
   auto result = co_await device_.zero(range.offset, range.bytes, mode, durable);
   model_.end_write(pending, result.has_value(), durable);
   co_return result;

@@ -25,8 +25,8 @@ struct WorkloadOptions {
   uint64_t bytes_max = 128u << 10;  // of most requests
   uint64_t think_ns_max = 2'000'000;
   double flush_chance = 0.05;
-  double large_chance = 0.03;    // zeroes and discards of whole chunks
-  bool hammer = false;           // everybody at the same few pages
+  double large_chance = 0.03;     // zeroes and discards of whole chunks
+  bool hammer = false;            // everybody at the same few pages
   bool corrupt_expected = false;  // a disk has rotted: a request that meets it may fail with kCorrupt
 };
 
