@@ -131,6 +131,7 @@ class DriverProcess : public runtime::SimProcess {
   bool finished() const { return !workload_ || workload_->finished(); }
   bool fenced() const { return workload_ && workload_->fenced(); }
   uint64_t done() const { return workload_ ? workload_->done() : 0; }
+  uint64_t refused() const { return workload_ ? workload_->refused() : 0; }
   void allow(uint64_t more) {
     allowed_ = done() + more;
     if (workload_) workload_->set_limit(allowed_);

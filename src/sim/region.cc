@@ -34,6 +34,7 @@ RegionRun::RegionRun(RegionOptions options)
       volumelet_bytes_(uint64_t{1} << (20 + random_.below(2))),
       model_(volume_bytes_, options.seed) {
   hammer_ = random_.chance(0.2);
+  full_ = random_.chance(0.15);
   if (!options_.perfect_store && random_.chance(0.25)) rots_max_ = 1 + random_.below(4);
   set_log_level(options_.verbose ? LogLevel::kDebug : LogLevel::kWarn);
   set_log_sink([this](LogLevel level, std::string_view line) {
@@ -66,6 +67,7 @@ RegionOutcome RegionRun::outcome() {
   result.steps = world_.steps();
   result.fingerprint = world_.fingerprint();
   result.counters = world_.counters();
+  if (refused_ > 0) result.counters["(requests refused as expected)"] = refused_;
   const auto& recent = world_.timeline().recent();
   const size_t skip = recent.size() > kRecentLines ? recent.size() - kRecentLines : 0;
   result.recent.assign(recent.begin() + static_cast<int64_t>(skip), recent.end());
@@ -100,6 +102,7 @@ void RegionRun::configure_store(Server& server) {
   }
   store::DiskStoreOptions& store = server.place.store;
   store.capacity_bytes = 64u << 20;
+  if (full_ && server.place.id == 1) store.capacity_bytes = (1 + random_.below(3)) << 20;
   store.slot_file_bytes = (2u << 20) << random_.below(4);
   store.growth_bytes = (1u << 20) << random_.below(3);
   store.free_bytes_min = 0;
@@ -152,6 +155,7 @@ void RegionRun::start_driver(Host& host) {
   workload.bytes_max = 32u << 10;
   workload.hammer = hammer_;
   workload.corrupt_expected = rots_max_ > 0;
+  workload.full_expected = full_;
   if (hammer_) workload.clients = 8 + static_cast<uint32_t>(random_.below(8));
   workload.flush_chance = random_.chance(0.5) ? 0.05 : 0.01;
   const uint64_t cache_bytes = random_.chance(0.3) ? 0 : (64u << 10) << random_.below(6);

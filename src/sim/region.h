@@ -125,10 +125,12 @@ class RegionRun {
   std::vector<Host> hosts_;
   size_t active_ = 0;             // the host whose driver is, or is to be, the volume's
   uint64_t drivers_ = 0;          // started so far
+  uint64_t refused_ = 0;          // requests, for want of space or because of rot
   uint64_t operations_done_ = 0;  // of drivers that are gone
   uint64_t takeovers_ = 0;
   bool quiet_ = false;   // no more faults
   bool hammer_ = false;  // all clients at the same few pages
+  bool full_ = false;    // one store has fewer slots than its chunks need
   uint64_t rots_max_ = 0, rots_ = 0;
 };
 

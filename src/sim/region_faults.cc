@@ -177,6 +177,7 @@ void RegionRun::kill_driver(Host& host) {
   if (host.driver == 0) return;
   auto& process = static_cast<DriverProcess&>(*world_.process(host.node));
   operations_done_ += process.done();
+  refused_ += process.refused();
   const bool active = &host == &hosts_[active_];
   if (active) {
     for (const auto& server : servers_) {

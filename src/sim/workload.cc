@@ -95,6 +95,7 @@ Task<void> Workload::client(Random random) {
         model_.violate("a request failed: " + result.error().message());
       co_return;
     }
+    if (!result) ++refused_;
     ++done_;
     if (random.chance(0.3)) co_await runtime_.executor().sleep_for(random.below(options_.think_ns_max));
   }

@@ -28,6 +28,7 @@ struct WorkloadOptions {
   double large_chance = 0.03;     // zeroes and discards of whole chunks
   bool hammer = false;            // everybody at the same few pages
   bool corrupt_expected = false;  // a disk has rotted: a request that meets it may fail with kCorrupt
+  bool full_expected = false;     // a store is small: a write may be refused with kNoSpace
 };
 
 class Workload {
@@ -42,6 +43,8 @@ class Workload {
   void set_limit(uint64_t operations) { limit_ = operations; }
   bool finished() const { return started_ && running_ == 0; }
   uint64_t done() const { return done_; }
+  // Of those, the ones that ended with an error that was to be expected.
+  uint64_t refused() const { return refused_; }
   // The device said that another driver has taken over.
   bool fenced() const { return fenced_; }
 
@@ -63,7 +66,10 @@ class Workload {
   runtime::Task<Result<void>> operate(Random& random, Range range);
   runtime::Task<Result<void>> read(Range range);
   runtime::Task<Result<void>> read_by_pages(Range range);
-  bool expected(ErrorCode code) const { return options_.corrupt_expected && code == ErrorCode::kCorrupt; }
+  bool expected(ErrorCode code) const {
+    return (options_.corrupt_expected && code == ErrorCode::kCorrupt) ||
+           (options_.full_expected && code == ErrorCode::kNoSpace);
+  }
   Range pick_large(Random& random);
   runtime::Task<Result<void>> write(Range range, bool durable);
   runtime::Task<Result<void>> zero(Range range, volume::ZeroMode mode, bool durable);
@@ -80,7 +86,7 @@ class Workload {
   Random random_;
   const WorkloadOptions options_;
   std::vector<uint64_t> hot_;  // offsets
-  uint64_t begun_ = 0, done_ = 0;
+  uint64_t begun_ = 0, done_ = 0, refused_ = 0;
   uint64_t limit_ = UINT64_MAX;
   uint32_t running_ = 0;
   bool started_ = false, stopping_ = false;
