@@ -268,6 +268,9 @@ void VolumeModel::driver_gone() {
 
 void VolumeModel::driver_attached(uint64_t driver) {
   ++clock_;
+  // A driver that was still alive when this one began could answer from its cache until its grants ran out, also
+  // what a server had forgotten meanwhile; fenced, it restores that no more.
+  for (uint64_t index : unflushed_) revive(sector(index), false);
   driver_present_ = true;
   newest_driver_ = driver;
 }
