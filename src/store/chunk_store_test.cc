@@ -1,10 +1,13 @@
-// Proves that the store on disk and the store in memory keep one contract: page states, data, zeroing,
-// erasing, versions, notes, guards, bounds, capacity; against a plain model of pages.
+// Proves that the store on disk (a simulated and a real one) and the store in memory keep one contract: page states,
+// data, zeroing, erasing, versions, notes, guards, bounds, capacity; against a plain model of pages.
 #include <gtest/gtest.h>
 
 #include <map>
 
 #include "base/buffer.h"
+#include "index/rocks_index.h"
+#include "runtime/real_runtime.h"
+#include "runtime/test_folder.h"
 #include "store/memory_store.h"
 #include "store/store_world.h"
 
@@ -27,27 +30,99 @@ Buffer pages_of(uint64_t tag, uint32_t pages) {
   return buffer;
 }
 
-enum class Kind { kMemory, kDisk };
+enum class Kind { kMemory, kSimulatedDisk, kDisk };
 
-class ChunkStoreContract : public testing::TestWithParam<Kind> {
+constexpr uint64_t kSlots = 24;
+
+DiskStoreOptions small_options() {
+  return {.capacity_bytes = kSlots * kChunkBytes,
+          .slot_file_bytes = 16 * kChunkBytes,
+          .growth_bytes = 4 * kChunkBytes,
+          .free_bytes_min = 0,
+          .dirty_log_bytes = 64 * kPageBytes,
+          .scrub_bytes_per_second = 0};
+}
+
+// Where a store of one kind lives, and how its tasks are run.
+class Home {
  public:
-  static constexpr uint64_t kSlots = 24;
-  ChunkStoreContract()
-      : world_(7, {.capacity_bytes = kSlots * kChunkBytes,
-                   .slot_file_bytes = 16 * kChunkBytes,
-                   .growth_bytes = 4 * kChunkBytes,
-                   .free_bytes_min = 0,
-                   .dirty_log_bytes = 64 * kPageBytes,
-                   .scrub_bytes_per_second = 0}) {
+  virtual ~Home() = default;
+  virtual ChunkStore& store() = 0;
+  virtual void run(Task<void> task) = 0;
+};
+
+// The store in memory needs no executor; it borrows the simulated one.
+class SimulatedHome : public Home {
+ public:
+  explicit SimulatedHome(bool memory) : memory_(memory) {
     const Result<void> opened = world_.open();
     EXPECT_TRUE(opened) << opened.error().message();
   }
-  ChunkStore& store() { return GetParam() == Kind::kMemory ? memory_ : world_.store(); }
-  void run(Task<void> task) { EXPECT_TRUE(world_.run(std::move(task))); }
+  ChunkStore& store() override {
+    if (memory_) return memory_store_;
+    return world_.store();
+  }
+  void run(Task<void> task) override { EXPECT_TRUE(world_.run(std::move(task))); }
 
  private:
-  MemoryStore memory_{StoreUuid{1}, kSlots* kChunkBytes};
-  StoreWorld world_;
+  const bool memory_;
+  MemoryStore memory_store_{StoreUuid{1}, kSlots* kChunkBytes};
+  StoreWorld world_{7, small_options()};
+};
+
+class RealHome : public Home {
+ public:
+  RealHome() {
+    auto runtime = runtime::RealRuntime::create();
+    EXPECT_TRUE(runtime) << runtime.error().message();
+    runtime_ = std::move(*runtime);
+    auto disk = runtime_->open_disk(folder_.path());
+    EXPECT_TRUE(disk) << disk.error().message();
+    disk_ = std::move(*disk);
+    runtime_->run(open(this));
+  }
+  ~RealHome() override {
+    runtime_->run(close(this));
+    runtime_->reactor().close();
+    store_.reset();
+    disk_.reset();
+  }
+  ChunkStore& store() override { return *store_; }
+  void run(Task<void> task) override { runtime_->run(std::move(task)); }
+
+ private:
+  static Task<void> open(RealHome* home) {
+    Result<std::unique_ptr<ChunkStore>> store =
+        co_await DiskStore::open(*home->runtime_, *home->disk_, index::rocks_index_opener(), small_options());
+    EXPECT_TRUE(store) << store.error().message();
+    home->store_ = std::move(*store);
+  }
+  static Task<void> close(RealHome* home) {
+    const Result<void> closed = co_await home->store_->close();
+    EXPECT_TRUE(closed);
+  }
+  runtime::TestFolder folder_;
+  std::unique_ptr<runtime::RealRuntime> runtime_;
+  std::unique_ptr<runtime::Disk> disk_;
+  std::unique_ptr<ChunkStore> store_;
+};
+
+class ChunkStoreContract : public testing::TestWithParam<Kind> {
+ public:
+  ChunkStoreContract() {
+    if (GetParam() == Kind::kDisk) {
+      home_ = std::make_unique<RealHome>();
+    } else {
+      home_ = std::make_unique<SimulatedHome>(GetParam() == Kind::kMemory);
+    }
+  }
+  ChunkStore& store() { return home_->store(); }
+  void run(Task<void> task) { home_->run(std::move(task)); }
+  // Syncs of a real disk take their time.
+  int steps() const { return GetParam() == Kind::kDisk ? 500 : 3000; }
+
+ private:
+  std::unique_ptr<Home> home_;
 };
 
 constexpr ChunkKey kKey{VolumeId{3}, 0, 5};
@@ -207,7 +282,7 @@ TEST_P(ChunkStoreContract, NotesAreKeptByPrefix) {
 }
 
 TEST_P(ChunkStoreContract, AnyCallsAgreeWithAModelOfPages) {
-  auto body = [](ChunkStore* store) -> Task<void> {
+  auto body = [](ChunkStore* store, int steps) -> Task<void> {
     const Admit guard;
     Random random(42);
     struct Page {
@@ -216,7 +291,7 @@ TEST_P(ChunkStoreContract, AnyCallsAgreeWithAModelOfPages) {
     };
     std::map<ChunkKey, std::array<Page, kPagesPerChunk>> model;
     uint64_t sequence = 0;
-    for (int step = 0; step < 3000; ++step) {
+    for (int step = 0; step < steps; ++step) {
       const ChunkKey key{VolumeId{1 + random.below(2)}, static_cast<uint32_t>(random.below(2)), random.below(5)};
       const auto first = static_cast<uint32_t>(random.below(kPagesPerChunk));
       const auto count = static_cast<uint32_t>(random.between(1, std::min<uint64_t>(12, kPagesPerChunk - first)));
@@ -260,11 +335,15 @@ TEST_P(ChunkStoreContract, AnyCallsAgreeWithAModelOfPages) {
     const Result<std::vector<PageFault>> faults = co_await store->scrub();
     EXPECT_TRUE(faults && faults->empty());
   };
-  run(body(&store()));
+  run(body(&store(), steps()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Both, ChunkStoreContract, testing::Values(Kind::kMemory, Kind::kDisk),
-                         [](const auto& info) { return info.param == Kind::kMemory ? "Memory" : "Disk"; });
+std::string name_of(const testing::TestParamInfo<Kind>& info) {
+  constexpr const char* kNames[] = {"Memory", "SimulatedDisk", "Disk"};
+  return kNames[static_cast<int>(info.param)];
+}
+INSTANTIATE_TEST_SUITE_P(All, ChunkStoreContract, testing::Values(Kind::kMemory, Kind::kSimulatedDisk, Kind::kDisk),
+                         name_of);
 
 }  // namespace
 }  // namespace foreshard::store

@@ -70,6 +70,7 @@ Task<Result<DiskStore::Parts>> DiskStore::open_parts(runtime::Runtime& runtime, 
   CO_TRY(parts.superblock, co_await SuperblockFile::open(runtime.executor(), disk));
   parts.was_clean = parts.superblock->written().clean != 0 && !parts.superblock->one_copy_lost();
   CO_TRY(parts.index, co_await open_index(runtime, disk, "index"));
+  CO_TRY_VOID(disk.sync_folder(""));  // so that the index's folder itself survives
   CO_TRY_VOID(co_await announce_open(*parts.superblock, *parts.index));
   const Superblock& superblock = parts.superblock->written();
   CO_TRY(parts.log,

@@ -214,6 +214,7 @@ class RealStore : public testing::Test {
     if (!opened) co_return;
     *store = std::move(*opened);
     loss_ = (*store)->loss();
+    EXPECT_FALSE((*store)->incomplete());
     co_await body(store->get());
     if (!clean) co_return;
     const Result<void> closed = co_await (*store)->close();
