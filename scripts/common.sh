@@ -16,13 +16,13 @@ skip() {
 
 # step NAME COMMAND...: runs a function or program, prints its name and how long it took.
 step() {
-  local name=$1 begin=$SECONDS before=$failed
+  local step=$1 begin=$SECONDS before=$failed
   shift
-  echo "== $name"
+  echo "== $step"
   "$@"
   local verdict=ok
   [ "$failed" = "$before" ] || verdict=FAILED
-  echo "== $name: $verdict, $((SECONDS - begin)) s"
+  echo "== $step: $verdict, $((SECONDS - begin)) s"
 }
 
 closing_line() {
