@@ -4,6 +4,7 @@
 #include <liburing.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -142,6 +143,15 @@ Result<FileDescriptor> make_socket(int family) {
   return socket;
 }
 
+// Whether the process behind a connected socket runs no more. The kernel keeps the listener of a killed process for
+// as long as it takes to give up what io_uring had under way.
+bool listener_is_dead(int connected) {
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (getsockopt(connected, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0 || peer.pid <= 0) return false;
+  return kill(peer.pid, 0) != 0 && errno == ESRCH;
+}
+
 // Makes room for a socket file: removes one that nobody listens on.
 Result<void> clear_stale_socket(const std::string& path, const SocketAddress& address) {
   struct stat status;
@@ -155,11 +165,12 @@ Result<void> clear_stale_socket(const std::string& path, const SocketAddress& ad
   TRY(const FileDescriptor probe, make_socket(AF_UNIX));
   // Not to wait for a listener whose backlog is full: it lives.
   fcntl(probe.get(), F_SETFL, O_NONBLOCK);
-  if (connect(probe.get(), address.get(), address.length) == 0 || errno == EAGAIN) {
+  const bool connected = connect(probe.get(), address.get(), address.length) == 0;
+  if (connected ? !listener_is_dead(probe.get()) : errno == EAGAIN) {
     return fail(ErrorCode::kBusy, "listen: another process listens there", path);
   }
-  if (errno == ENOENT) return {};
-  if (errno != ECONNREFUSED) return fail(error_from_errno(errno, "listen", path));
+  if (!connected && errno == ENOENT) return {};
+  if (!connected && errno != ECONNREFUSED) return fail(error_from_errno(errno, "listen", path));
   if (identity_of(path) != FileIdentity{status.st_dev, status.st_ino}) {
     return fail(ErrorCode::kBusy, "listen: another process has just begun to listen there", path);
   }
