@@ -65,7 +65,8 @@ class Disk {
  public:
   virtual ~Disk() = default;
   enum class Open { kExisting, kCreate };
-  // Paths are relative to the disk's directory; folders are made as needed on kCreate.
+  // Paths are relative to the disk's directory; folders are made as needed on kCreate. kBusy when the file is open
+  // already, by anyone, or the writes of a process that was killed are still under way.
   virtual Result<std::unique_ptr<File>> open(const std::string& path, Open mode) = 0;
   virtual Result<bool> exists(const std::string& path) = 0;
   virtual Result<void> remove(const std::string& path) = 0;

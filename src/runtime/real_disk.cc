@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -88,6 +89,13 @@ class RealDisk final : public Disk {
     if (fstat(fd.get(), &status) != 0) return fail_errno("fstat", path);
     if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
       return fail(ErrorCode::kInvalid, "open: neither a file nor a block device", path);
+    }
+    // The lock belongs to the open file, which requests under way keep alive: it falls only when the last write
+    // of a process that was killed has reached the disk or failed.
+    if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK)
+        return fail(ErrorCode::kBusy, "open: in use, perhaps by a process that is ending", path);
+      return fail_errno("flock", path);
     }
     return make_real_file(reactor_, std::move(fd));
   }

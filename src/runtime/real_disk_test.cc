@@ -85,6 +85,13 @@ Task<int64_t> write_pieces(File& file, uint64_t offset, std::vector<iovec> piece
   co_return result;
 }
 
+TEST_F(RealDiskTest, AFileIsOpenOnce) {
+  std::unique_ptr<File> file = create("data");
+  EXPECT_EQ(disk_->open("data", Disk::Open::kExisting).error().code, ErrorCode::kBusy);
+  file.reset();
+  EXPECT_TRUE(disk_->open("data", Disk::Open::kExisting));
+}
+
 TEST_F(RealDiskTest, MorePiecesThanTheKernelTakesAtOnce) {
   const std::unique_ptr<File> file = create("data");
   constexpr size_t kPieces = 2500;

@@ -87,8 +87,8 @@ Task<Result<void>> DirtyLog::append(std::vector<DirtyEntry> entries) {
 }
 
 void DirtyLog::release_before(uint64_t sequence) {
-  ASSERT(sequence >> 32 == opens_ && sequence <= next_sequence(), sequence, next_sequence());
-  oldest_ = std::max(oldest_, sequence & UINT32_MAX);
+  ASSERT(sequence >> kPageNumberBits == opens_ && sequence <= next_sequence(), sequence, next_sequence());
+  oldest_ = std::max(oldest_, sequence & ((uint64_t{1} << kPageNumberBits) - 1));
 }
 
 }  // namespace foreshard::store

@@ -34,7 +34,7 @@ class DirtyLog {
   runtime::Task<Result<std::vector<Found>>> read_all();
 
   // Of the next record.
-  uint64_t next_sequence() const { return opens_ << 32 | next_; }
+  uint64_t next_sequence() const { return opens_ << kPageNumberBits | next_; }
   // Durable at the end. kTooLarge without effect when the ring is full of what may still count.
   runtime::Task<Result<void>> append(std::vector<DirtyEntry> entries);
   // Nothing before this sequence counts any more.
@@ -45,6 +45,7 @@ class DirtyLog {
   bool checkpoint_due() const { return live_pages() >= pages_ / 4; }
 
  private:
+  static constexpr int kPageNumberBits = 40;  // years of appends in one opening, 16 million openings
   DirtyLog(std::unique_ptr<runtime::File> file, StoreUuid store, uint64_t opens, uint64_t pages)
       : file_(std::move(file)), store_(store), opens_(opens), pages_(pages) {}
   static runtime::Task<Result<void>> make(runtime::Disk& disk, uint64_t bytes);

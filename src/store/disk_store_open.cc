@@ -30,6 +30,28 @@ Task<Result<void>> format_if_missing(runtime::Runtime& runtime, runtime::Disk& d
   co_return co_await SuperblockFile::format(disk, first);
 }
 
+// A process that was killed may still have writes under way; nothing is read before they have ended.
+Task<Result<void>> wait_for_files(runtime::Executor& executor, runtime::Disk& disk) {
+  constexpr uint64_t kPatienceNs = 10'000'000'000;
+  constexpr uint64_t kPauseNs = 5'000'000;
+  std::vector<std::string> paths{SuperblockFile::kPath, DirtyLog::kPath};
+  CO_TRY(const bool has_slots, disk.exists("slots"));
+  if (has_slots) {
+    CO_TRY(const std::vector<std::string> names, disk.list("slots"));
+    for (const std::string& name : names) paths.push_back("slots/" + name);
+  }
+  const uint64_t deadline_ns = executor.now_ns() + kPatienceNs;
+  for (const std::string& path : paths) {
+    for (;;) {
+      const Result<std::unique_ptr<runtime::File>> file = disk.open(path, runtime::Disk::Open::kExisting);
+      if (file || file.error().code != ErrorCode::kBusy) break;
+      if (executor.now_ns() >= deadline_ns) co_return fail(file.error());
+      co_await executor.sleep_for(kPauseNs);
+    }
+  }
+  co_return Result<void>();
+}
+
 // Before anything is served it is durable that the store is open, and whether something may have been forgotten.
 Task<Result<void>> announce_open(SuperblockFile& superblock, const index::Index& index) {
   const Superblock& found = superblock.written();
@@ -66,6 +88,7 @@ Task<Result<std::unique_ptr<ChunkStore>>> DiskStore::open(runtime::Runtime& runt
 Task<Result<DiskStore::Parts>> DiskStore::open_parts(runtime::Runtime& runtime, runtime::Disk& disk,
                                                      index::OpenIndex open_index, DiskStoreOptions options) {
   Parts parts;
+  CO_TRY_VOID(co_await wait_for_files(runtime.executor(), disk));
   CO_TRY_VOID(co_await format_if_missing(runtime, disk, options));
   CO_TRY(parts.superblock, co_await SuperblockFile::open(runtime.executor(), disk));
   parts.was_clean = parts.superblock->written().clean != 0 && !parts.superblock->one_copy_lost();
