@@ -85,12 +85,12 @@ void VolumeModel::fill(const Pending& write, ByteSpan contents) const {
 }
 
 // The first few killers are enough: a flush that covers a later one covers them.
-void VolumeModel::kill_version(Version& version, const Version& killer, Stamp when) {
+void VolumeModel::kill_version(Version& version, const Follower& killer, bool flushed, Stamp when) {
   constexpr size_t kKillersMax = 4;
   version.dead = std::min(version.dead, when);
-  if (version.killers.size() >= kKillersMax && !killer.flushed) return;
-  if (std::find(version.killers.begin(), version.killers.end(), killer.number) != version.killers.end()) return;
-  version.killers.push_back(killer.number);
+  if (version.killers.size() >= kKillersMax && !flushed) return;
+  if (std::find(version.killers.begin(), version.killers.end(), killer) != version.killers.end()) return;
+  version.killers.push_back(killer);
 }
 
 // The version surely took effect by now: whatever had before it began is dead.
@@ -99,7 +99,7 @@ void VolumeModel::settle_write(Sector& sector, Version& version) {
   for (Version& other : sector.versions) {
     // A driver is answered by a server only after what its predecessors had under way there has ended.
     const bool before = other.settled <= version.start || other.driver < version.driver;
-    if (&other != &version && before) kill_version(other, version, clock_);
+    if (&other != &version && before) kill_version(other, {version.number}, version.flushed, clock_);
   }
 }
 
@@ -123,9 +123,12 @@ void VolumeModel::end_write(const Pending& write, bool acknowledged, bool durabl
 // A write acknowledged after another driver had taken over, and had found it missing.
 void VolumeModel::check_late_acknowledgement(uint64_t index, Sector& sector, const Version& version) {
   if (version.dead == kNever || sector.lost >= version.start) return;
-  for (uint64_t killer : version.killers) {
+  const auto earlier = [&](uint64_t killer) {
     const Version* by = sector.find(killer);
-    if (by != nullptr && by->number < version.number && by->settled <= version.start) {
+    return by != nullptr && by->number < version.number && by->settled <= version.start;
+  };
+  for (const Follower& killer : version.killers) {
+    if (std::all_of(killer.begin(), killer.end(), earlier)) {
       violate(fmt::format("write {} was acknowledged, though it was not there when read before: {}", version.number,
                           describe(index)));
     }
@@ -182,14 +185,15 @@ void VolumeModel::observe(uint64_t index, const Pending& read, std::optional<uin
   Sector& sector = this->sector(index);
   const auto matches = [&](const Version& v) { return number ? v.number == *number : v.zero; };
   Version* seen = nullptr;
-  uint32_t candidates = 0;
+  Follower candidates;
+  bool flushed = true;
   for (Version& version : sector.versions) {
     if (!matches(version) || version.dead <= read.start) continue;
-    // Among several that look alike the one that vouches for least.
-    if (seen == nullptr || seen->flushed) seen = &version;
-    ++candidates;
+    seen = &version;
+    candidates.push_back(version.number);
+    flushed = flushed && version.flushed;
   }
-  if (candidates == 0) {
+  if (candidates.empty()) {
     violate(fmt::format("driver {} read {} from sector {} (read began at {}): {}", read.driver,
                         number ? fmt::format("write {}", *number) : std::string("zeros"), index, read.start,
                         describe(index)));
@@ -197,10 +201,10 @@ void VolumeModel::observe(uint64_t index, const Pending& read, std::optional<uin
   }
   for (Version& other : sector.versions) {
     const bool before = other.settled <= read.start || other.driver < read.driver;
-    const bool same = candidates == 1 ? &other == seen : matches(other);
-    if (before && !same) kill_version(other, *seen, clock_);
+    const bool same = candidates.size() == 1 ? &other == seen : matches(other);
+    if (before && !same) kill_version(other, candidates, flushed, clock_);
   }
-  if (candidates == 1) settle_write(sector, *seen);
+  if (candidates.size() == 1) settle_write(sector, *seen);
   prune(sector);
 }
 
@@ -292,11 +296,13 @@ void VolumeModel::revive(Sector& sector, bool all) {
   bool lost = all;
   for (Version& version : sector.versions) {
     if (version.killers.empty()) continue;
-    bool gone = true;
-    for (uint64_t killer : version.killers) {
+    const auto may_be_gone = [&](uint64_t killer) {
       const Version* by = sector.find(killer);
-      gone = gone && by != nullptr && !by->flushed && (all || by->exposed);
-    }
+      return by != nullptr && !by->flushed && (all || by->exposed);
+    };
+    const bool gone = std::all_of(version.killers.begin(), version.killers.end(), [&](const Follower& killer) {
+      return std::any_of(killer.begin(), killer.end(), may_be_gone);
+    });
     if (!gone) continue;
     version.killers.clear();
     version.dead = kNever;
@@ -314,11 +320,13 @@ void VolumeModel::prune(Sector& sector) {
   std::erase_if(sector.versions, [&](const Version& version) {
     if (version.dead > oldest || version.killers.empty()) return false;
     if (version.dead == kNever || in_flight_.contains(version.number)) return false;
-    for (uint64_t killer : version.killers) {
+    const auto stays = [&](uint64_t killer) {
       const Version* by = sector.find(killer);
-      if (by == nullptr || by->flushed) return true;
-    }
-    return false;
+      return by == nullptr || by->flushed;
+    };
+    return std::any_of(version.killers.begin(), version.killers.end(), [&](const Follower& killer) {
+      return std::all_of(killer.begin(), killer.end(), stays);
+    });
   });
 }
 
@@ -328,12 +336,14 @@ std::string VolumeModel::describe(uint64_t index) const {
   std::string text = fmt::format("sector {} may be", index);
   const char* separator = " ";
   for (const Version& version : found->second.versions) {
+    std::vector<std::string> followers;
+    for (const Follower& killer : version.killers) followers.push_back(fmt::format("{}", fmt::join(killer, " or ")));
     text += fmt::format("{}{}{}{}{}{}{}", separator, version.zero ? "zeros of write " : "write ", version.number,
                         version.acknowledged ? " acknowledged" : " unanswered", version.flushed ? " flushed" : "",
                         version.exposed ? " exposed" : "",
                         version.dead == kNever ? std::string()
                                                : fmt::format(" (not after {}, followed by {})", version.dead,
-                                                             fmt::join(version.killers, ",")));
+                                                             fmt::join(followers, ",")));
     text += fmt::format(" begun {}", version.start);
     if (version.settled != kNever) text += fmt::format(" settled {}", version.settled);
     separator = "; ";

@@ -68,6 +68,8 @@ class VolumeModel {
   uint64_t sectors_tracked() const { return sectors_.size(); }
 
  private:
+  // Of these writes at least one is known to follow: several where a read could not tell them apart (zeros).
+  using Follower = std::vector<uint64_t>;
   struct Version {
     uint64_t number = 0;
     uint64_t driver = 0;
@@ -78,7 +80,7 @@ class VolumeModel {
     bool acknowledged = false;
     bool flushed = false;
     bool exposed = false;           // its server forgot things since; only the driver's memory still vouches
-    std::vector<uint64_t> killers;  // writes known to follow it
+    std::vector<Follower> killers;
   };
   struct Sector {
     std::vector<Version> versions;  // by start
@@ -92,7 +94,7 @@ class VolumeModel {
   void check_late_acknowledgement(uint64_t index, Sector& sector, const Version& version);
   void revive(Sector& sector, bool all);
   void prune(Sector& sector);
-  void kill_version(Version& version, const Version& killer, Stamp when);
+  void kill_version(Version& version, const Follower& killer, bool flushed, Stamp when);
   // An answer of the pending's driver about these sectors has come.
   void answered(const Pending& pending, uint64_t first_sector, uint64_t sectors, const char* what);
   void opened(uint32_t server, uint64_t driver);

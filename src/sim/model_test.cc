@@ -282,6 +282,25 @@ TEST(VolumeModel, AnAcknowledgedWriteIsLostOnlyWithItsServerAndItsDriver) {
   }
 }
 
+TEST(VolumeModel, ZerosThatWereReadMayBeAnyOfTheWritesOfZeros) {
+  for (const bool both_flushed : {false, true}) {
+    Steps steps;
+    steps.model.driver_attached(1);
+    const auto slow = steps.model.begin_write(1, 0, kSectorBytes, VolumeModel::Kind::kZero);
+    const auto data = steps.wrote();
+    const auto quick = steps.model.begin_write(1, 0, kSectorBytes, VolumeModel::Kind::kZero);
+    steps.model.end_write(quick, true, both_flushed);
+    steps.read({});  // zeros of `slow`, or of `quick`
+    steps.model.end_write(slow, true, true);
+    // `slow` may have been before `data`, and `quick` be lost.
+    steps.model.driver_gone();
+    steps.model.server_lost(0);
+    steps.model.driver_attached(2);
+    steps.read(data, 2);
+    EXPECT_EQ(steps.violated(), both_flushed);
+  }
+}
+
 TEST(VolumeModel, AfterALossTheFirstReadDecides) {
   Steps steps;
   steps.model.driver_attached(1);
