@@ -16,6 +16,7 @@ namespace {
 constexpr uint64_t kMillisecond = 1'000'000;
 constexpr uint64_t kSecond = 1'000 * kMillisecond;
 constexpr uint64_t kPatienceNs = 180 * kSecond;  // everything healed: by then all must have ended
+constexpr uint64_t kStarvedNs = 20 * kSecond;    // nothing ended for so long: no more faults until something does
 constexpr size_t kRecentLines = 40;
 
 }  // namespace
@@ -221,7 +222,7 @@ void RegionRun::drive() {
     if (done != last) last = done, since_ns = world_.now_ns();
     if (done >= options_.operations_min && world_.timeline().fault_count() >= options_.faults_min) return;
     if (world_.now_ns() - since_ns > kPatienceNs) {
-      model_.violate("no request ends any more");
+      model_.violate("no request ends any more: " + (driver() == nullptr ? "no driver" : driver()->state()));
       return;
     }
     const uint64_t more = 20 + random_.below(120);
@@ -229,7 +230,11 @@ void RegionRun::drive() {
       if (host.driver != 0) static_cast<DriverProcess*>(world_.process(host.node))->allow(more + 10);
     }
     run_until([&] { return operations() >= done + more; }, 5 * kMillisecond + random_.below(2 * kSecond));
-    if (!violated()) inject();
+    // A takeover takes up to ten seconds; drivers that are killed sooner, again and again, never come to work.
+    const bool starved = world_.now_ns() - since_ns > kStarvedNs;
+    Host& other = hosts_[1 - active_];
+    if (starved && other.driver != 0) kill_driver(other);
+    if (!violated() && !starved) inject();
   }
 }
 

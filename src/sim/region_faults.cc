@@ -256,9 +256,10 @@ void RegionRun::fault_takeover() {
   start_driver(next);
   const uint64_t driver = old.driver;
   world_.at(world_.now_ns() + 2 * kSecond + soon_ns(10 * kSecond), [this, &old, driver] {
+    // Also when another driver runs there by now: it would stay cut off.
+    world_.fabric().heal_all();
     if (old.driver != driver) return;
     world_.resume(old.node);
-    world_.fabric().heal_all();
     // The old one renewed its hint in time: then somebody has to turn it off.
     if (this->driver() == nullptr || !this->driver()->attached()) kill_driver(old);
   });
