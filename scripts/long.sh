@@ -3,7 +3,7 @@
 # cleared, so that the next call begins a new campaign. Sourced by ./test.
 long_parts="kills seeds fuzz planted accept"
 state=build/long/state
-kills_per_kind=${KILLS:-20}
+kills_per_kind=${KILLS:-200}
 campaign_seeds=${CAMPAIGN_SEEDS:-20000}
 fuzz_seconds=${FUZZ_SECONDS:-120}
 planted_seeds=${PLANTED_SEEDS:-2000}
@@ -14,32 +14,33 @@ note_done() { echo "$*" >>"$state"; }
 # settle PART PASSED_BEFORE FAILED_BEFORE TEXT: the summary, and the end of the campaign when nothing failed.
 settle() {
   local part=$1 ok=$((passed - $2)) bad=$((failed - $3)) text=$4
-  mkdir -p bench
-  [ -s bench/RESULTS.md ] || echo '# Results' >bench/RESULTS.md
-  if ! grep -q '^## Long campaigns' bench/RESULTS.md; then
-    printf '\n## Long campaigns\n\n`./test --long PART` appends a line each.\n\n%s\n%s\n' \
-      '| date | commit | part | what ran | passed | failed |' '|---|---|---|---|--:|--:|' >>bench/RESULTS.md
+  local row="| $(date -u +%Y-%m-%d) | $(git rev-parse --short HEAD) | $part | $text | $ok | $bad |"
+  # Rows go before the marker that ends the table; what stands after it is others'.
+  if grep -q '^<!-- end of long campaigns -->' bench/RESULTS.md; then
+    ROW=$row perl -0pi -e 's/(?=^<!-- end of long campaigns -->)/$ENV{ROW}\n/m' bench/RESULTS.md
+  else
+    printf '\n## Long campaigns\n\n`./test --long PART` adds a row each.\n\n%s\n%s\n%s\n%s\n' \
+      '| date | commit | part | what ran | passed | failed |' '|---|---|---|---|--:|--:|' "$row" \
+      '<!-- end of long campaigns -->' >>bench/RESULTS.md
   fi
-  echo "| $(date -u +%Y-%m-%d) | $(git rev-parse --short HEAD) | $part | $text | $ok | $bad |" >>bench/RESULTS.md
   [ "$bad" -gt 0 ] || sed -i "/^$part /d" "$state"
 }
 
-# One kill at a time, so that a campaign goes on where it was interrupted.
+# campaign PART PROGRAM OPTION...: a program that is a campaign of its own and knows where it stopped; it ends with
+# "summary: TEXT" and its closing line. While rounds are left ("not through yet") there is nothing to sum up.
+campaign() {
+  local part=$1 p=$passed f=$failed log=build/long/$1.log rc
+  shift
+  FORESHARD_TEST_KEEP=1 nice -n 5 "$@" >"$log" 2>&1
+  rc=$?
+  add_closing_line "$part" $rc "$log"
+  tail -3 "$log" | cut -c1-200 | sed 's/^/    /'
+  grep -q 'not through yet' "$log" || settle "$part" "$p" "$f" "$(sed -n 's/^summary: //p' "$log" | tail -1)"
+}
+
 kills() {
-  build release build || { fail "build"; return; }
-  local p=$passed f=$failed batch=5 log
-  for kind in region attach both; do
-    for ((n = 0; n < kills_per_kind; n += batch)); do
-      is_done "kills $kind $n" && { pass; continue; }
-      log=build/long/kills.$kind.$n.log
-      timeout 1200 tests/system/test_crash.py --kind "$kind" --kills "$batch" >"$log" 2>&1
-      local rc=$?
-      add_closing_line "kills $kind $n" $rc "$log"
-      [ $rc = 0 ] && note_done "kills $kind $n"
-      echo "    $kind: kills $n to $((n + batch - 1)): $(tail -1 "$log")"
-    done
-  done
-  settle kills "$p" "$f" "$kills_per_kind kill -9 each of region, attach, both"
+  build release build foreshard || { fail "build"; return; }
+  campaign kills tests/long/kills.py --rounds "$kills_per_kind"
 }
 
 long_seeds() {

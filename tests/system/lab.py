@@ -34,6 +34,7 @@ class Lab:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="foreshard-test."))
         self.passed = self.failed = self.skipped = 0
         self.processes = []
+        self.started = 0
         atexit.register(self._clean)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         sys.excepthook = self._crashed
@@ -94,12 +95,13 @@ class Lab:
 
     def start(self, *command, log=None, **options):
         """Starts a process that the test owns; its output goes to a file of the private folder."""
-        log = self.dir / (log or f"{pathlib.Path(command[0]).name}.{len(self.processes)}.log")
+        log = self.dir / (log or f"{pathlib.Path(command[0]).name}.{self.started}.log")
+        self.started += 1
         with open(log, "ab") as out:
             process = subprocess.Popen([str(word) for word in command], stdout=out, stderr=subprocess.STDOUT,
                                        stdin=subprocess.DEVNULL, start_new_session=True, **options)
         process.log = log
-        self.processes.append(process)
+        self.processes = [one for one in self.processes if one.poll() is None] + [process]
         return process
 
     def run(self, *command, seconds=300, **options):
@@ -147,9 +149,10 @@ class Region:
         self.process = None
         self.start()
 
-    def start(self):
+    def start(self, wait=True):
         self.process = self.lab.start(*self.command, log=f"{self.dir.name}.log")
-        self.lab.wait_for("region up", lambda: self.cli("server", "ls").returncode == 0, self.process)
+        if wait:
+            self.lab.wait_for("region up", lambda: self.cli("server", "ls").returncode == 0, self.process)
 
     def kill(self):
         self.process.kill()
@@ -172,6 +175,10 @@ class Region:
         done = self.cli("volume", "create", name, "--size", size, "--volumelet-size", volumelet, *options)
         if done.returncode != 0:
             raise RuntimeError(f"volume create {name}: {done.stderr}")
+
+    def forget(self):
+        """Gives its space back, once it is stopped."""
+        shutil.rmtree(self.dir, ignore_errors=True)
 
     def log(self):
         return tail(self.process.log)

@@ -14,10 +14,8 @@ import random
 import time
 
 import accept
-from lab import Attachment, Lab, MIB, Region
-from stamps import Stamps
-
-SIZE = 512 * MIB
+from clients import check, detach_all, make_clients
+from lab import Lab, Region
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--kind", action="append", choices=["region", "attach", "both"])
@@ -34,86 +32,9 @@ if torture is None:
 region = Region(lab)
 
 
-class StampsClient:
-    """A volume under stamps.py."""
-
-    def __init__(self, kind):
-        self.name = f"{kind}-stamps"
-        region.create(self.name, size=SIZE)
-        self.attachment = Attachment(region, self.name)
-        self.stamps = Stamps(self.attachment.uri, SIZE, arguments.seed)
-
-    def start(self, live_seconds=None):
-        self.stamps.start()
-
-    def survived(self):
-        """Ends the run that no crash should have touched."""
-        ended = self.stamps.stop()
-        self.stamps.verify(strict=True)
-        return ended and not self.stamps.errors and not self.stamps.violations, self.story()
-
-    def right_until_death(self):
-        return self.stamps.join(60) and not self.stamps.violations, self.story()
-
-    def judge(self, strict):
-        self.stamps.verify(strict)
-        return not self.stamps.violations, self.story()
-
-    def story(self):
-        return f"{self.stamps.operations} operations; {self.stamps.errors[:3]}; {self.stamps.violations[:5]}"
-
-
-class TortureClient:
-    """A volume under nbdtorture, whose journal goes on over crashes."""
-
-    def __init__(self, kind):
-        self.name = f"{kind}-torture"
-        region.create(self.name, size=SIZE)
-        self.attachment = Attachment(region, self.name)
-        self.journal = lab.dir / f"{kind}.journal"
-        self.process = None
-
-    def start(self, live_seconds=None):
-        options = ["--strict-acked", "--reconnect", "live"] if live_seconds else []
-        if self.journal.exists():
-            options.append("--resume")
-        self.process = lab.start(torture, "run", live_seconds or 900, "--journal", self.journal, "--boundary", 4194304,
-                                 "--window", 128 * MIB, "--no-probes", *options, self.attachment.uri)
-
-    def ended_with(self, wanted):
-        code = self.process.wait(300)
-        text = self.process.log.read_text(errors="replace")
-        return code == wanted, f"exit status {code}: {text}"
-
-    def survived(self):
-        good, story = self.ended_with(0)
-        return good and "reconnects 0" in story, story
-
-    def right_until_death(self):
-        return self.ended_with(3)  # the server went away, and all was right before
-
-    def judge(self, strict):
-        self.process = lab.start(torture, "verify", self.journal, "--compact", *(["--strict-acked"] if strict else []),
-                                 self.attachment.uri)
-        return self.ended_with(0)
-
-
-def make_clients(kind):
-    return [StampsClient(kind)] + ([TortureClient(kind)] if torture else [])
-
-
-def check(what, client, outcome):
-    return lab.check(f"{client.name}: {what}", *outcome)
-
-
-def detach_all(clients):
-    for client in clients:
-        lab.check(f"{client.name}: clean detach after", client.attachment.stop(), client.attachment.log())
-
-
 def region_dies():
     """All kills within one run of the clients, which never see their connections end."""
-    clients = make_clients("region")
+    clients = make_clients(lab, region, "region", arguments.seed, torture)
     for client in clients:
         client.start(live_seconds=arguments.kills * 6 + 4)
     for number in range(arguments.kills):
@@ -132,7 +53,7 @@ def region_dies():
 
 def drivers_die(kind):
     """One run of the clients for each kill; then other drivers, and everything is judged."""
-    clients = make_clients(kind)
+    clients = make_clients(lab, region, kind, arguments.seed, torture)
     for number in range(arguments.kills):
         for client in clients:
             client.start()
