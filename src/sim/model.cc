@@ -39,14 +39,19 @@ VolumeModel::Version* VolumeModel::Sector::find(uint64_t number) {
   return nullptr;
 }
 
-VolumeModel::Sector& VolumeModel::sector(uint64_t index) {
-  const auto [found, made] = sectors_.try_emplace(index);
-  if (made) {
-    Version& blank = found->second.versions.emplace_back();
-    blank.settled = 0;
-    blank.zero = blank.acknowledged = blank.flushed = true;
-  }
-  return found->second;
+VolumeModel::VolumeModel(uint64_t size_bytes, uint64_t tag) : size_bytes_(0), tag_(tag) { grow(size_bytes); }
+
+void VolumeModel::grow(uint64_t size_bytes) {
+  ASSERT(size_bytes >= size_bytes_ && size_bytes % kSectorBytes == 0, size_bytes);
+  size_bytes_ = size_bytes;
+  sectors_.resize(size_bytes / kSectorBytes);
+  unflushed_.resize(sectors_.size());
+}
+
+void VolumeModel::make_blank(Sector& sector) {
+  Version& blank = sector.versions.emplace_back();
+  blank.settled = 0;
+  blank.zero = blank.acknowledged = blank.flushed = true;
 }
 
 std::optional<uint64_t> VolumeModel::recognise(uint64_t index, const std::byte* bytes) const {
@@ -84,13 +89,24 @@ void VolumeModel::fill(const Pending& write, ByteSpan contents) const {
   }
 }
 
-// The first few killers are enough: a flush that covers a later one covers them.
-void VolumeModel::kill_version(Version& version, const Follower& killer, bool flushed, Stamp when) {
-  constexpr size_t kKillersMax = 4;
-  version.dead = std::min(version.dead, when);
-  if (version.killers.size() >= kKillersMax && !flushed) return;
-  if (std::find(version.killers.begin(), version.killers.end(), killer) != version.killers.end()) return;
-  version.killers.push_back(killer);
+// The first few killers are enough: a flush that covers a later one covers them. A flushed one always counts.
+void VolumeModel::kill_version(Version& version, uint64_t killer, bool flushed) {
+  version.dead = std::min(version.dead, clock_);
+  Followers& known = version.killers;
+  const uint64_t* const end = known.singles + known.count;
+  if (std::find(static_cast<const uint64_t*>(known.singles), end, killer) != end) return;
+  if (known.count < Followers::kSinglesMax)
+    known.singles[known.count++] = killer;
+  else if (flushed)
+    known.singles[known.count - 1] = killer;
+}
+
+void VolumeModel::kill_version(Version& version, const Follower& killer, bool flushed) {
+  if (killer.size() == 1) return kill_version(version, killer.front(), flushed);
+  version.dead = std::min(version.dead, clock_);
+  std::vector<Follower>& known = version.killers.groups;
+  if (version.killers.size() >= Followers::kSinglesMax && !flushed) return;
+  if (std::find(known.begin(), known.end(), killer) == known.end()) known.push_back(killer);
 }
 
 // The version surely took effect by now: whatever had before it began is dead.
@@ -99,7 +115,16 @@ void VolumeModel::settle_write(Sector& sector, Version& version) {
   for (Version& other : sector.versions) {
     // A driver is answered by a server only after what its predecessors had under way there has ended.
     const bool before = other.settled <= version.start || other.driver < version.driver;
-    if (&other != &version && before) kill_version(other, {version.number}, version.flushed, clock_);
+    if (&other != &version && before) kill_version(other, version.number, version.flushed);
+  }
+}
+
+void VolumeModel::refuse_write(const Pending& write) {
+  ++clock_;
+  in_flight_.erase(write.number);
+  for (uint64_t i = 0; i < write.sectors; ++i) {
+    Version* version = sector(write.first_sector + i).find(write.number);
+    if (version != nullptr) version->settled = std::min(version->settled, clock_);
   }
 }
 
@@ -127,12 +152,14 @@ void VolumeModel::check_late_acknowledgement(uint64_t index, Sector& sector, con
     const Version* by = sector.find(killer);
     return by != nullptr && by->number < version.number && by->settled <= version.start;
   };
-  for (const Follower& killer : version.killers) {
-    if (std::all_of(killer.begin(), killer.end(), earlier)) {
-      violate(fmt::format("write {} was acknowledged, though it was not there when read before: {}", version.number,
-                          describe(index)));
-    }
-  }
+  const Followers& killers = version.killers;
+  const bool missing = std::any_of(killers.singles, killers.singles + killers.count, earlier) ||
+                       std::any_of(killers.groups.begin(), killers.groups.end(), [&](const Follower& group) {
+                         return std::all_of(group.begin(), group.end(), earlier);
+                       });
+  if (!missing) return;
+  violate(fmt::format("write {} was acknowledged, though it was not there when read before: {}", version.number,
+                      describe(index)));
 }
 
 // ---- reads
@@ -180,8 +207,7 @@ void VolumeModel::end_read_zero(const Pending& read, uint64_t offset, uint64_t b
 
 // A read saw that write, or (nothing) zeros.
 void VolumeModel::observe(uint64_t index, const Pending& read, std::optional<uint64_t> number) {
-  const auto known = sectors_.find(index);
-  if (known == sectors_.end() && !number) return;
+  if (sectors_[index].versions.empty() && !number) return;
   Sector& sector = this->sector(index);
   const auto matches = [&](const Version& v) { return number ? v.number == *number : v.zero; };
   Version* seen = nullptr;
@@ -202,7 +228,7 @@ void VolumeModel::observe(uint64_t index, const Pending& read, std::optional<uin
   for (Version& other : sector.versions) {
     const bool before = other.settled <= read.start || other.driver < read.driver;
     const bool same = candidates.size() == 1 ? &other == seen : matches(other);
-    if (before && !same) kill_version(other, candidates, flushed, clock_);
+    if (before && !same) kill_version(other, candidates, flushed);
   }
   if (candidates.size() == 1) settle_write(sector, *seen);
   prune(sector);
@@ -215,16 +241,16 @@ VolumeModel::Pending VolumeModel::begin_flush(uint64_t driver) { return Pending{
 void VolumeModel::end_flush(const Pending& flush, bool succeeded) {
   ++clock_;
   if (!succeeded) return;
-  for (auto it = unflushed_.begin(); it != unflushed_.end();) {
-    Sector& sector = this->sector(*it);
+  unflushed_.each([&](uint64_t index) {
+    Sector& sector = this->sector(index);
     bool all = true;
     for (Version& version : sector.versions) {
       if (version.acknowledged && version.settled <= flush.start) version.flushed = true;
       all = all && version.flushed;
     }
     prune(sector);
-    it = all ? unflushed_.erase(it) : std::next(it);
-  }
+    if (all) unflushed_.erase(index);
+  });
 }
 
 // ---- crashes
@@ -253,28 +279,28 @@ void VolumeModel::answered(const Pending& pending, uint64_t first_sector, uint64
 // A driver has the server: what its predecessors had under way there has happened or never will.
 void VolumeModel::opened(uint32_t server, uint64_t driver) {
   servers_[server] = Server{driver, clock_};
-  for (uint64_t index : unflushed_) {
-    if (server_of(index) != server) continue;
+  unflushed_.each([&](uint64_t index) {
+    if (server_of(index) != server) return;
     for (Version& version : sector(index).versions) {
       if (version.driver >= driver) continue;
       version.settled = std::min(version.settled, clock_);
       version.exposed = false;
     }
-  }
+  });
 }
 
 void VolumeModel::driver_gone() {
   ++clock_;
   if (!driver_present_) return;
   driver_present_ = false;
-  for (uint64_t index : unflushed_) revive(sector(index), false);
+  unflushed_.each([&](uint64_t index) { revive(sector(index), false); });
 }
 
 void VolumeModel::driver_attached(uint64_t driver) {
   ++clock_;
   // A driver that was still alive when this one began could answer from its cache until its grants ran out, also
   // what a server had forgotten meanwhile; fenced, it restores that no more.
-  for (uint64_t index : unflushed_) revive(sector(index), false);
+  unflushed_.each([&](uint64_t index) { revive(sector(index), false); });
   driver_present_ = true;
   newest_driver_ = driver;
 }
@@ -282,12 +308,12 @@ void VolumeModel::driver_attached(uint64_t driver) {
 void VolumeModel::server_lost(uint32_t server) {
   ++clock_;
   const bool restorable = driver_present_ && servers_[server].driver == newest_driver_;
-  for (uint64_t index : unflushed_) {
-    if (server_of(index) != server) continue;
+  unflushed_.each([&](uint64_t index) {
+    if (server_of(index) != server) return;
     Sector& lost = sector(index);
     for (Version& version : lost.versions) version.exposed = version.exposed || !version.flushed;
     if (!restorable) revive(lost, true);
-  }
+  });
 }
 
 // What followed a version may have been forgotten: then it is what a read finds again. `all`: every follower that
@@ -300,9 +326,11 @@ void VolumeModel::revive(Sector& sector, bool all) {
       const Version* by = sector.find(killer);
       return by != nullptr && !by->flushed && (all || by->exposed);
     };
-    const bool gone = std::all_of(version.killers.begin(), version.killers.end(), [&](const Follower& killer) {
-      return std::any_of(killer.begin(), killer.end(), may_be_gone);
-    });
+    const Followers& killers = version.killers;
+    const bool gone = std::all_of(killers.singles, killers.singles + killers.count, may_be_gone) &&
+                      std::all_of(killers.groups.begin(), killers.groups.end(), [&](const Follower& group) {
+                        return std::any_of(group.begin(), group.end(), may_be_gone);
+                      });
     if (!gone) continue;
     version.killers.clear();
     version.dead = kNever;
@@ -324,20 +352,24 @@ void VolumeModel::prune(Sector& sector) {
       const Version* by = sector.find(killer);
       return by == nullptr || by->flushed;
     };
-    return std::any_of(version.killers.begin(), version.killers.end(), [&](const Follower& killer) {
-      return std::all_of(killer.begin(), killer.end(), stays);
-    });
+    const Followers& killers = version.killers;
+    return std::any_of(killers.singles, killers.singles + killers.count, stays) ||
+           std::any_of(killers.groups.begin(), killers.groups.end(),
+                       [&](const Follower& group) { return std::all_of(group.begin(), group.end(), stays); });
   });
 }
 
 std::string VolumeModel::describe(uint64_t index) const {
-  const auto found = sectors_.find(index);
-  if (found == sectors_.end()) return fmt::format("sector {} was never written: zeros expected", index);
+  const Sector& sector = sectors_[index];
+  if (sector.versions.empty()) return fmt::format("sector {} was never written: zeros expected", index);
   std::string text = fmt::format("sector {} may be", index);
   const char* separator = " ";
-  for (const Version& version : found->second.versions) {
+  for (const Version& version : sector.versions) {
     std::vector<std::string> followers;
-    for (const Follower& killer : version.killers) followers.push_back(fmt::format("{}", fmt::join(killer, " or ")));
+    for (uint32_t i = 0; i < version.killers.count; ++i)
+      followers.push_back(fmt::format("{}", version.killers.singles[i]));
+    for (const Follower& group : version.killers.groups)
+      followers.push_back(fmt::format("{}", fmt::join(group, " or ")));
     text += fmt::format("{}{}{}{}{}{}{}", separator, version.zero ? "zeros of write " : "write ", version.number,
                         version.acknowledged ? " acknowledged" : " unanswered", version.flushed ? " flushed" : "",
                         version.exposed ? " exposed" : "",

@@ -13,6 +13,7 @@
 // Stamps are a counter of events, not times, so that nothing is simultaneous.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -29,9 +30,11 @@ inline constexpr Stamp kNever = UINT64_MAX;
 
 class VolumeModel {
  public:
-  VolumeModel(uint64_t size_bytes, uint64_t tag) : size_bytes_(size_bytes), tag_(tag) {}
+  VolumeModel(uint64_t size_bytes, uint64_t tag);
   // Which server holds each volumelet. Without a layout one server holds all.
   void set_layout(uint64_t volumelet_bytes, std::vector<uint32_t> servers);
+  // The volume is that large now; what was added reads as zeros. The layout covers it already.
+  void grow(uint64_t size_bytes);
 
   uint64_t size_bytes() const { return size_bytes_; }
   // The first violation, if any: what was expected and what was seen.
@@ -49,6 +52,8 @@ class VolumeModel {
   Pending begin_write(uint64_t driver, uint64_t offset, uint64_t bytes, Kind kind);
   void fill(const Pending& write, ByteSpan contents) const;
   void end_write(const Pending& write, bool acknowledged, bool durable);
+  // It ended with an error that is the end of it: what it did of the write is done, and no more will be.
+  void refuse_write(const Pending& write);
   Pending begin_read(uint64_t driver, uint64_t offset, uint64_t bytes);
   void end_read(const Pending& read, ConstByteSpan contents);
   // The device said that the part of the read's range reads as zeros.
@@ -65,11 +70,41 @@ class VolumeModel {
   // The server forgot what it had not made durable (or may have).
   void server_lost(uint32_t server);
 
-  uint64_t sectors_tracked() const { return sectors_.size(); }
+  // Which server holds the sector.
+  uint32_t server_of(uint64_t sector) const;
 
  private:
   // Of these writes at least one is known to follow: several where a read could not tell them apart (zeros).
   using Follower = std::vector<uint64_t>;
+  // A few followers, nearly always of one write each; kept without allocation for those.
+  struct Followers {
+    static constexpr size_t kSinglesMax = 4;
+    uint64_t singles[kSinglesMax];
+    uint32_t count = 0;
+    std::vector<Follower> groups;
+    bool empty() const { return count == 0 && groups.empty(); }
+    size_t size() const { return count + groups.size(); }
+    void clear() {
+      count = 0;
+      groups.clear();
+    }
+  };
+  // Sectors by number, a bit each.
+  class SectorSet {
+   public:
+    void resize(uint64_t sectors) { words_.resize((sectors + 63) / 64); }
+    void insert(uint64_t sector) { words_[sector / 64] |= uint64_t{1} << sector % 64; }
+    void erase(uint64_t sector) { words_[sector / 64] &= ~(uint64_t{1} << sector % 64); }
+    template <class Visit>  // which may erase
+    void each(const Visit& visit) const {
+      for (size_t i = 0; i < words_.size(); ++i) {
+        for (uint64_t word = words_[i]; word != 0; word &= word - 1) visit(i * 64 + std::countr_zero(word));
+      }
+    }
+
+   private:
+    std::vector<uint64_t> words_;
+  };
   struct Version {
     uint64_t number = 0;
     uint64_t driver = 0;
@@ -80,7 +115,7 @@ class VolumeModel {
     bool acknowledged = false;
     bool flushed = false;
     bool exposed = false;           // its server forgot things since; only the driver's memory still vouches
-    std::vector<Follower> killers;
+    Followers killers;
   };
   struct Sector {
     std::vector<Version> versions;  // by start
@@ -88,22 +123,27 @@ class VolumeModel {
     Version* find(uint64_t number);
   };
 
-  Sector& sector(uint64_t index);
+  Sector& sector(uint64_t index) {
+    Sector& found = sectors_[index];
+    if (found.versions.empty()) make_blank(found);
+    return found;
+  }
+  static void make_blank(Sector& sector);
   void settle_write(Sector& sector, Version& version);
   void observe(uint64_t index, const Pending& read, std::optional<uint64_t> number);
   void check_late_acknowledgement(uint64_t index, Sector& sector, const Version& version);
   void revive(Sector& sector, bool all);
   void prune(Sector& sector);
-  void kill_version(Version& version, const Follower& killer, bool flushed, Stamp when);
+  void kill_version(Version& version, uint64_t killer, bool flushed);
+  void kill_version(Version& version, const Follower& killer, bool flushed);
   // An answer of the pending's driver about these sectors has come.
   void answered(const Pending& pending, uint64_t first_sector, uint64_t sectors, const char* what);
   void opened(uint32_t server, uint64_t driver);
-  uint32_t server_of(uint64_t sector) const;
   Stamp oldest_pending() const;
   std::string describe(uint64_t index) const;
   std::optional<uint64_t> recognise(uint64_t index, const std::byte* bytes) const;
 
-  const uint64_t size_bytes_;
+  uint64_t size_bytes_;
   const uint64_t tag_;
   std::optional<std::string> violation_;
   Stamp clock_ = 1;
@@ -117,8 +157,8 @@ class VolumeModel {
   std::map<uint32_t, Server> servers_;
   uint64_t volumelet_sectors_ = UINT64_MAX;
   std::vector<uint32_t> layout_{0};
-  std::map<uint64_t, Sector> sectors_;
-  std::set<uint64_t> unflushed_;  // sectors with versions that no flush has covered
+  std::vector<Sector> sectors_;
+  SectorSet unflushed_;  // sectors with versions that no flush has covered
   std::multiset<Stamp> pending_reads_;
   std::map<uint64_t, Pending> in_flight_;  // writes by number
 };
