@@ -55,6 +55,7 @@ void add_volume_commands(CLI::App& volume, Invocation& invocation);
 void add_driver_commands(CLI::App& app, CLI::App& volume, Invocation& invocation);
 void add_image_commands(CLI::App& volume, Invocation& invocation);
 void add_attach_command(CLI::App& app, Invocation& invocation);
+void add_scrub_command(CLI::App& app, Invocation& invocation);
 void add_bench_command(CLI::App& app, Invocation& invocation);
 
 }  // namespace foreshard::cli

@@ -13,6 +13,7 @@
 #include "cli/driver_session.h"
 #include "cli/region_session.h"
 #include "cli/table.h"
+#include "cli/usage.h"
 #include "volume/volume_admin.h"
 
 namespace foreshard::cli {
@@ -74,6 +75,21 @@ Json volume_json(const meta::pb::Volume& volume, const MaybeAttachment& attachme
   return value;
 }
 
+void add_usage(Json& value, const Usage& usage, uint64_t volume) {
+  value["used_bytes"] = usage.bytes_of(volume);
+  value["used_complete"] = usage.complete;
+}
+
+std::string usage_text(const Usage& usage, uint64_t volume) {
+  return (usage.complete ? "" : ">= ") + format_size(usage.bytes_of(volume));
+}
+
+Task<Result<Usage>> look_at_usage(RegionSession& session) {
+  CO_TRY(std::vector<meta::pb::Server> servers, co_await volume::list_servers(session.meta()));
+  Usage usage = co_await usage_of_region(session.runtime(), std::move(servers));
+  co_return usage;
+}
+
 // ---- create
 
 Task<Result<void>> create_volume(RegionSession& session, volume::CreateOptions options) {
@@ -120,13 +136,17 @@ void add_create(CLI::App& volume, Invocation& invocation) {
 Task<Result<void>> list_volumes(RegionSession& session) {
   CO_TRY(std::vector<meta::pb::Volume> volumes, co_await volume::list_volumes(session.meta()));
   using enum Table::Align;
-  Table table({{"NAME"}, {"SIZE", kRight}, {"STATE"}, {"ZONE"}, {"TYPE"}, {"ATTACHED"}});
+  Table table({{"NAME"}, {"SIZE", kRight}, {"USED", kRight}, {"STATE"}, {"ZONE"}, {"TYPE"}, {"ATTACHED"}});
+  CO_TRY(const Usage usage, co_await look_at_usage(session));
   Json list = Json::array();
   for (const meta::pb::Volume& volume : volumes) {
     CO_TRY(MaybeAttachment attachment, co_await volume::get_attachment(session.meta(), VolumeId{volume.id()}));
-    list.push_back(volume_json(volume, attachment));
-    table.add({volume.name(), format_size(volume.size_bytes()), state_name(volume.state()),
-               volume.zone().empty() ? "-" : volume.zone(), volume.workload_type(), attached_text(attachment)});
+    Json value = volume_json(volume, attachment);
+    add_usage(value, usage, volume.id());
+    list.push_back(std::move(value));
+    table.add({volume.name(), format_size(volume.size_bytes()), usage_text(usage, volume.id()),
+               state_name(volume.state()), volume.zone().empty() ? "-" : volume.zone(), volume.workload_type(),
+               attached_text(attachment)});
   }
   std::string text = table.text();
   if (volumes.empty()) text = "no volumes; make one with: foreshard volume create NAME --size 10G\n";
@@ -136,6 +156,7 @@ Task<Result<void>> list_volumes(RegionSession& session) {
 
 void add_ls(CLI::App& volume, Invocation& invocation) {
   CLI::App* ls = volume.add_subcommand("ls", "List the volumes");
+  ls->footer("USED is what a volume takes on the servers' disks, in chunks of 1 MiB; '>=' when a server is away.\n");
   ls->callback([&invocation] { invocation.run = [&invocation] { return with_region(invocation, list_volumes); }; });
 }
 
@@ -196,10 +217,12 @@ void append_driver_fields(Fields& fields, const app::pb::DriverStatus& status) {
   }
 }
 
-Fields volume_fields(const meta::pb::Volume& volume, const MaybeAttachment& attachment, bool alive) {
+Fields volume_fields(const meta::pb::Volume& volume, const MaybeAttachment& attachment, bool alive,
+                     const Usage& usage) {
   Fields fields = {{"name", volume.name()},
                    {"id", std::to_string(volume.id())},
                    {"size", fmt::format("{} ({} bytes)", format_size(volume.size_bytes()), volume.size_bytes())},
+                   {"used", usage_text(usage, volume.id())},
                    {"volumelet size", format_size(volume.volumelet_bytes())},
                    {"state", state_name(volume.state())},
                    {"zone", volume.zone().empty() ? "all" : volume.zone()},
@@ -228,8 +251,10 @@ Task<Result<void>> show_volume(RegionSession& session, std::string name) {
   CO_TRY(meta::pb::Volume volume, co_await volume::get_volume(session.meta(), name));
   CO_TRY(MaybeAttachment attachment, co_await volume::get_attachment(session.meta(), VolumeId{volume.id()}));
   CO_TRY(bool alive, co_await volume::driver_seems_alive(session.meta(), VolumeId{volume.id()}));
+  CO_TRY(const Usage usage, co_await look_at_usage(session));
   Json value = volume_json(volume, attachment);
-  Fields fields = volume_fields(volume, attachment, alive);
+  add_usage(value, usage, volume.id());
+  Fields fields = volume_fields(volume, attachment, alive, usage);
   if (attachment) {
     value["attachment"]["alive"] = alive;
     const uint64_t deadline_ns = session.runtime().now_ns() + kDriverAnswersWithinNs;

@@ -22,6 +22,7 @@ inline constexpr uint16_t kMethodPrepare = 0x208;
 inline constexpr uint16_t kMethodLook = 0x209;
 inline constexpr uint16_t kMethodStats = 0x20a;
 inline constexpr uint16_t kMethodScrub = 0x20b;
+inline constexpr uint16_t kMethodUsage = 0x20c;
 
 // Whose request it is. Sessions are numbered by the driver, 1, 2, ... within its epoch.
 struct SessionName {
@@ -38,8 +39,8 @@ struct OpenRequest {
 struct OpenReply {
   uint64_t store_uuid;
   uint64_t loss;
-  uint64_t grant_ns;     // how long each reply lets the driver hand out reads, from when it sent the request
-  uint32_t incomplete;   // 1: ranges of the volume here are not whole any more (R-INDEX)
+  uint64_t grant_ns;    // how long each reply lets the driver hand out reads, from when it sent the request
+  uint32_t incomplete;  // 1: ranges of the volume here are not whole any more (R-INDEX)
   uint32_t reserved;
 };
 static_assert(sizeof(OpenReply) == 32);
@@ -151,16 +152,53 @@ struct StatsReply {
 };
 static_assert(sizeof(StatsReply) == 120);
 
-struct ScrubReply {
-  uint64_t faults;  // pages that do not match their checksums; the first ones follow as ScrubFaults
+// A chunk of a volume, in the order of a scrub.
+struct ScrubPlace {
+  uint64_t volume;
+  uint64_t chunk;
+  uint32_t layer;
+  uint32_t reserved;
 };
+static_assert(sizeof(ScrubPlace) == 24);
 
+// A part of a scrub, of a bounded size: the caller asks on from where the answer ends.
+struct ScrubRequest {
+  uint64_t volume;            // 0: all
+  uint64_t bytes_per_second;  // 0: the server's own pace
+  ScrubPlace begin;           // at first: {volume, 0, 0}
+};
+static_assert(sizeof(ScrubRequest) == 40);
+
+// Data: ScrubFaults.
+struct ScrubReply {
+  ScrubPlace next;
+  uint64_t bytes;  // read and compared
+  uint64_t slots;  // that they lay in
+  uint32_t done;   // 1: there is no next
+  uint32_t reserved;
+};
+static_assert(sizeof(ScrubReply) == 48);
+
+// Pages that do not match their checksums.
 struct ScrubFault {
   uint64_t volume;
   uint64_t chunk;
   uint32_t layer;
   uint32_t page;
+  uint32_t pages;
+  uint32_t reserved;
 };
-static_assert(sizeof(ScrubFault) == 24);
+static_assert(sizeof(ScrubFault) == 32);
+
+// Volumes from this one on. Data of the reply: UsageItems by volume, at most kUsageItemsMax; fewer: there are no more.
+struct UsageRequest {
+  uint64_t first_volume;
+};
+struct UsageItem {
+  uint64_t volume;
+  uint64_t bytes;
+};
+static_assert(sizeof(UsageItem) == 16);
+inline constexpr uint32_t kUsageItemsMax = 65536;
 
 }  // namespace foreshard::server

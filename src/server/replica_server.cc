@@ -14,8 +14,12 @@ using store::ChunkKey;
 
 // Pages of all volumes in one cache: the volume in the high bits.
 constexpr int kPageKeyBits = 40;
-constexpr uint64_t kScrubFaultsPerReply = 4096;
 
+// A part of a scrub whose caller is gone ends in seconds.
+constexpr uint64_t kScrubBytesPerSecondMin = 1u << 20;
+
+// Where in its volume a page lies.
+uint64_t byte_offset(uint64_t chunk, uint64_t page) { return chunk * kChunkBytes + page * kPageBytes; }
 uint64_t page_key(uint64_t volume, uint64_t page) { return volume << kPageKeyBits | page; }
 uint64_t first_key(const SessionName& name, uint64_t chunk, uint32_t first_page) {
   return page_key(name.volume, chunk * kPagesPerChunk + first_page);
@@ -68,6 +72,7 @@ ReplicaServer::ReplicaServer(runtime::Runtime& runtime, store::ChunkStore& store
   add(kMethodLook, &ReplicaServer::on_look);
   add(kMethodStats, &ReplicaServer::on_stats);
   add(kMethodScrub, &ReplicaServer::on_scrub);
+  add(kMethodUsage, &ReplicaServer::on_usage);
 }
 
 ReplicaServer::~ReplicaServer() = default;
@@ -184,8 +189,8 @@ Task<Result<rpc::Reply>> ReplicaServer::on_read(rpc::Peer&, rpc::Request& reques
     if (!states) {
       if (states.error().code == ErrorCode::kLossy) co_return fail(from_store(states.error()));
       if (states.error().code == ErrorCode::kCorrupt)
-        LOG_WARN("server {}: volume {} chunk {}: {}", options_.id.value, r.name.volume, r.chunk,
-                 states.error().message());
+        LOG_WARN("server {}: volume {} offset {}: {}", options_.id.value, r.name.volume,
+                 byte_offset(r.chunk, states.error().id), states.error().message());
       co_return fail(states.error());
     }
     if (!states->any_data()) {
@@ -370,16 +375,46 @@ StatsReply ReplicaServer::stats() const {
 
 Task<Result<rpc::Reply>> ReplicaServer::on_stats(rpc::Peer&, rpc::Request&) { co_return reply_with(stats()); }
 
-Task<Result<rpc::Reply>> ReplicaServer::on_scrub(rpc::Peer&, rpc::Request&) {
-  CO_TRY(const std::vector<store::PageFault> faults, co_await store_.scrub());
-  rpc::Reply reply = reply_with(ScrubReply{faults.size()});
-  const size_t listed = std::min<size_t>(faults.size(), kScrubFaultsPerReply);
-  reply.data = Buffer::allocate(listed * sizeof(ScrubFault));
-  for (size_t i = 0; i < listed; ++i) {
-    const ScrubFault fault{faults[i].key.volume.value, faults[i].key.chunk, faults[i].key.layer, faults[i].page};
-    std::memcpy(reply.data.data() + i * sizeof fault, &fault, sizeof fault);
+Task<Result<rpc::Reply>> ReplicaServer::on_scrub(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const ScrubRequest r, parse<ScrubRequest>(request));
+  if (r.volume != 0 && r.begin.volume != r.volume) co_return fail(ErrorCode::kInvalid, "scrub: bad place");
+  const ChunkKey begin{VolumeId{r.begin.volume}, r.begin.layer, r.begin.chunk};
+  ChunkKey end = store::kChunkKeysEnd;
+  if (r.volume != 0) end = ChunkKey{VolumeId{r.volume + 1}, 0, 0};
+  const uint64_t pace = r.bytes_per_second == 0 ? 0 : std::max(r.bytes_per_second, kScrubBytesPerSecondMin);
+  const Result<store::ScrubPart> part = co_await store_.scrub(begin, end, pace, &stopping_);
+  if (!part) co_return fail(from_store(part.error()));
+  rpc::Reply reply;
+  reply.data_size = part->faults.size() * sizeof(ScrubFault);
+  reply.data = Buffer::allocate(reply.data_size);
+  size_t at = 0;
+  for (const store::PageFault& fault : part->faults) {
+    LOG_WARN("server {}: volume {} offset {}: {} bytes do not match their checksum (scrub)", options_.id.value,
+             fault.key.volume.value, byte_offset(fault.key.chunk, fault.page), fault.pages * kPageBytes);
+    const ScrubFault item{fault.key.volume.value, fault.key.chunk, fault.key.layer, fault.page, fault.pages, 0};
+    std::memcpy(reply.data.data() + at, &item, sizeof item);
+    at += sizeof item;
   }
-  reply.data_size = reply.data.size();
+  ScrubReply answer{};
+  answer.bytes = part->bytes;
+  answer.slots = part->slots;
+  answer.done = part->next ? 0 : 1;
+  if (part->next) answer.next = {part->next->volume.value, part->next->chunk, part->next->layer, 0};
+  reply.control = Buffer::copy_of(object_bytes(answer));
+  co_return reply;
+}
+
+Task<Result<rpc::Reply>> ReplicaServer::on_usage(rpc::Peer&, rpc::Request& request) {
+  CO_TRY(const UsageRequest r, parse<UsageRequest>(request));
+  std::vector<UsageItem> items;
+  for (const store::VolumeUsage& usage : store_.usage()) {
+    if (usage.volume.value >= r.first_volume && items.size() < kUsageItemsMax)
+      items.push_back({usage.volume.value, usage.bytes});
+  }
+  rpc::Reply reply;
+  reply.data_size = items.size() * sizeof(UsageItem);
+  reply.data = Buffer::allocate(reply.data_size);
+  if (!items.empty()) std::memcpy(reply.data.data(), items.data(), reply.data_size);
   co_return reply;
 }
 

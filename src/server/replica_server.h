@@ -58,6 +58,7 @@ class ReplicaServer {
   runtime::Task<Result<rpc::Reply>> on_look(rpc::Peer& peer, rpc::Request& request);
   runtime::Task<Result<rpc::Reply>> on_stats(rpc::Peer& peer, rpc::Request& request);
   runtime::Task<Result<rpc::Reply>> on_scrub(rpc::Peer& peer, rpc::Request& request);
+  runtime::Task<Result<rpc::Reply>> on_usage(rpc::Peer& peer, rpc::Request& request);
   using Method = runtime::Task<Result<rpc::Reply>> (ReplicaServer::*)(rpc::Peer&, rpc::Request&);
   void add(uint16_t method, Method member);
 

@@ -34,7 +34,11 @@ class DurableStore final : public store::ChunkStore {
   }
   runtime::Task<Result<void>> put_notes(std::vector<Note> notes) override { return kept_.put_notes(std::move(notes)); }
   runtime::Task<Result<std::vector<Note>>> notes(std::string prefix) override { return kept_.notes(std::move(prefix)); }
-  runtime::Task<Result<std::vector<store::PageFault>>> scrub() override { return kept_.scrub(); }
+  runtime::Task<Result<store::ScrubPart>> scrub(store::ChunkKey begin, store::ChunkKey end, uint64_t bytes_per_second,
+                                                runtime::Signal* stop) override {
+    return kept_.scrub(begin, end, bytes_per_second, stop);
+  }
+  std::vector<store::VolumeUsage> usage() const override { return kept_.usage(); }
   store::StoreStats stats() const override { return kept_.stats(); }
   runtime::Task<Result<void>> close() override { return kept_.flush(); }
 

@@ -145,7 +145,7 @@ void ServerProcess::scrub() {
 }
 
 Task<void> ServerProcess::do_scrub() {
-  Result<std::vector<store::PageFault>> faults = co_await store_->scrub();
+  Result<std::vector<store::PageFault>> faults = co_await store::scrub_all(*store_);
   if (!faults) {
     trouble_.add(fmt::format("server {} does not scrub: {}", place_.id, faults.error().message()));
     co_return;

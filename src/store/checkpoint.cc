@@ -71,7 +71,7 @@ Checkpoint::Snapshot Checkpoint::take_snapshot(Chunk& chunk, Names names) {
     snapshot.released = std::exchange(chunk.slot, kNoSlot);
     chunk.sums.reset();
     chunk.dirty.start_round({});
-    if (PLANTED("slot reuse before sync")) slots_.release(snapshot.released);
+    if (PLANTED("slot reuse before sync")) slots_.release(snapshot.released, chunk.key.volume);
   }
   snapshot.slot = chunk.slot;
   snapshot.data = chunk.data_pages();
@@ -152,7 +152,8 @@ void Checkpoint::settle(std::vector<Snapshot>& snapshots) {
     chunk.exposed = snapshot.data;
     chunk.committed_changes = snapshot.changes;
     chunk.committed_map_changes = snapshot.map_changes;
-    if (snapshot.released != kNoSlot && !PLANTED("slot reuse before sync")) slots_.release(snapshot.released);
+    if (snapshot.released != kNoSlot && !PLANTED("slot reuse before sync"))
+      slots_.release(snapshot.released, chunk.key.volume);
     table_.settle(chunk);
   }
 }

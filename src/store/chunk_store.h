@@ -16,6 +16,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "runtime/io.h"
+#include "runtime/sync.h"
 
 namespace foreshard::store {
 
@@ -69,9 +70,25 @@ struct StoreStats {
   uint64_t dirty_chunks = 0;
 };
 
+// Pages that do not match their checksums: one, or all of a chunk whose record is rotten.
 struct PageFault {
   ChunkKey key;
   uint32_t page = 0;
+  uint32_t pages = 1;
+};
+
+// How far one call of scrub() came.
+struct ScrubPart {
+  std::vector<PageFault> faults;
+  uint64_t bytes = 0;            // read and compared
+  uint64_t slots = 0;            // that they lay in
+  std::optional<ChunkKey> next;  // where to go on; nothing: the end was reached
+};
+
+// What a volume's slots take on this disk.
+struct VolumeUsage {
+  VolumeId volume;
+  uint64_t bytes = 0;
 };
 
 class ChunkStore {
@@ -113,11 +130,20 @@ class ChunkStore {
   virtual runtime::Task<Result<void>> put_notes(std::vector<Note> notes) = 0;
   virtual runtime::Task<Result<std::vector<Note>>> notes(std::string prefix) = 0;
 
-  // Reads every stored page once and compares; reports what does not match. Yields to other I/O.
-  virtual runtime::Task<Result<std::vector<PageFault>>> scrub() = 0;
+  // Reads the stored pages of chunks in [begin, end) once, in the order volume, chunk, layer, and compares; reports
+  // what does not match. A call does a bounded part of the work, so that whoever wants to end need not wait long.
+  // Yields to other I/O and keeps to a pace; 0: the store's own. kCancelled soon after `stop`, if given, is set.
+  virtual runtime::Task<Result<ScrubPart>> scrub(ChunkKey begin, ChunkKey end, uint64_t bytes_per_second,
+                                                 runtime::Signal* stop) = 0;
+  // Of the volumes that take any space, by id.
+  virtual std::vector<VolumeUsage> usage() const = 0;
   virtual StoreStats stats() const = 0;
   // Makes everything durable and marks the store clean: the next open is without loss.
   virtual runtime::Task<Result<void>> close() = 0;
 };
+
+inline constexpr ChunkKey kChunkKeysEnd{VolumeId{UINT64_MAX}, UINT32_MAX, UINT64_MAX};
+// All of a store, part by part.
+runtime::Task<Result<std::vector<PageFault>>> scrub_all(ChunkStore& store);
 
 }  // namespace foreshard::store

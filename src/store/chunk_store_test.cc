@@ -332,7 +332,7 @@ TEST_P(ChunkStoreContract, AnyCallsAgreeWithAModelOfPages) {
         }
       }
     }
-    const Result<std::vector<PageFault>> faults = co_await store->scrub();
+    const Result<std::vector<PageFault>> faults = co_await scrub_all(*store);
     EXPECT_TRUE(faults && faults->empty());
   };
   run(body(&store(), steps()));

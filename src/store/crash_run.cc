@@ -277,7 +277,7 @@ Task<void> CrashRun::compare(CrashRun* run) {
     co_return;
   }
   run->rotten_.clear();
-  const Result<std::vector<PageFault>> faults = co_await store.scrub();
+  const Result<std::vector<PageFault>> faults = co_await scrub_all(store);
   if (faults && !faults->empty())
     run->fail(fmt::format("scrub: {} pages, first of chunk {} page {}", faults->size(), (*faults)[0].key.chunk,
                           (*faults)[0].page));

@@ -42,7 +42,9 @@ Task<Result<PageMap>> DiskStore::read(ChunkKey key, uint32_t first_page, ByteSpa
   PageLock lock(chunk->locks, executor_, first_page, pages, PageAccess::kShared);
   co_await lock.granted();
   if (!chunk->loaded) {
-    CO_TRY_VOID(co_await table_.load(*chunk));
+    Result<void> loaded = co_await table_.load(*chunk);
+    if (!loaded && loaded.error().code == ErrorCode::kCorrupt) loaded.error().id = first_page;
+    if (!loaded) co_return fail(std::move(loaded.error()));
   }
   PageMap states;
   uint32_t data_begin = pages, data_end = 0;  // around all data pages
@@ -72,7 +74,7 @@ Task<Result<PageMap>> DiskStore::read(ChunkKey key, uint32_t first_page, ByteSpa
 
 // Reads pages of which at least the outer ones are data, compares, and fills the others with zeros.
 Task<Result<void>> DiskStore::read_data(Chunk& chunk, uint32_t first_page, ByteSpan into) {
-  if (!files_.has(chunk.slot)) co_return fail(ErrorCode::kCorrupt, "slot beyond the files", chunk.slot);
+  if (!files_.has(chunk.slot)) co_return fail(ErrorCode::kCorrupt, "slot beyond the files", first_page);
   const Result<void> read = co_await files_.file_of(chunk.slot).read(files_.offset_of(chunk.slot, first_page), into);
   if (!read) co_return read;
   for (uint32_t i = 0; i < into.size() / kPageBytes; ++i) {
@@ -140,11 +142,11 @@ Task<Result<void>> DiskStore::make_room(Chunk& chunk) {
 }
 
 Result<void> DiskStore::take_slot(Chunk& chunk) {
-  const std::optional<uint64_t> slot = slots_.take();
+  const std::optional<uint64_t> slot = slots_.take(chunk.key.volume);
   if (!slot) return fail(ErrorCode::kNoSpace, "chunk store full");
   Result<void> room = files_.make_room(*slot, options_.free_bytes_min);
   if (!room) {
-    slots_.release(*slot);
+    slots_.release(*slot, chunk.key.volume);
     return room;
   }
   chunk.slot = *slot;
@@ -339,6 +341,13 @@ StoreStats DiskStore::stats() const {
   return stats;
 }
 
+std::vector<VolumeUsage> DiskStore::usage() const {
+  std::vector<VolumeUsage> usage;
+  for (const auto& [volume, slots] : slots_.used_by())
+    if (volume != SlotAllocator::kNoOwner) usage.push_back({volume, slots * kChunkBytes});
+  return usage;
+}
+
 Task<Result<void>> DiskStore::close() {
   co_await calls_.close();
   if (closed_) co_return Result<void>();
@@ -397,10 +406,10 @@ Task<void> DiskStore::prepare_slots() {
       co_await due_.wait_until(executor_.now_ns() + 100'000'000);
       continue;
     }
-    slots_.take(slot);
+    slots_.take(slot, SlotAllocator::kNoOwner);
     const uint64_t started_ns = executor_.now_ns();
     const Result<void> written = co_await files_.file_of(slot).write(files_.offset_of(slot, 0), zeros.span());
-    slots_.release(slot);
+    slots_.release(slot, SlotAllocator::kNoOwner);
     if (!written) break;  // the disk will tell a writer soon enough
     ++superblock_->next().prepared_slots;
     co_await executor_.sleep_until(started_ns + kChunkBytes * 1'000'000'000 / options_.prepare_bytes_per_second);

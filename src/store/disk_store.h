@@ -54,7 +54,9 @@ class DiskStore : public ChunkStore {
   runtime::Task<Result<void>> erase(VolumeId volume, uint64_t first_chunk, uint64_t chunks) override;
   runtime::Task<Result<void>> put_notes(std::vector<Note> notes) override;
   runtime::Task<Result<std::vector<Note>>> notes(std::string prefix) override;
-  runtime::Task<Result<std::vector<PageFault>>> scrub() override;
+  runtime::Task<Result<ScrubPart>> scrub(ChunkKey begin, ChunkKey end, uint64_t bytes_per_second,
+                                         runtime::Signal* stop) override;
+  std::vector<VolumeUsage> usage() const override;
   StoreStats stats() const override;
   runtime::Task<Result<void>> close() override;
 
@@ -90,9 +92,11 @@ class DiskStore : public ChunkStore {
 
   // ---- scrubbing (disk_store_scrub.cc)
   static constexpr uint32_t kScrubPages = 32;  // at a time
-  runtime::Task<Result<void>> scrub_chunk(ChunkKey key, ByteSpan buffer, std::vector<PageFault>& faults);
-  runtime::Task<Result<uint64_t>> scrub_part(Chunk& chunk, uint32_t first, ByteSpan buffer,
-                                             std::vector<PageFault>& faults);
+  runtime::Task<Result<void>> scrub_chunk(ChunkKey key, ByteSpan buffer, uint64_t bytes_per_second,
+                                          runtime::Signal* stop, ScrubPart& part);
+  runtime::Task<void> pause_until(runtime::Signal* stop, uint64_t deadline_ns);
+  runtime::Task<Result<uint64_t>> scrub_pages(Chunk& chunk, uint32_t first, ByteSpan buffer,
+                                              std::vector<PageFault>& faults);
 
   // ---- background
   runtime::Task<void> checkpoint_when_due();

@@ -137,7 +137,11 @@ Task<Result<void>> DiskStore::find_slots() {
     for (const index::KeyValue& kv : part) {
       const std::optional<uint64_t> slot = parse_slot_key(kv.key);
       if (!slot) co_return fail(ErrorCode::kCorrupt, "index key of a slot", kv.key.size());
-      slots_.take(*slot);
+      // Whose a slot is counts for the usage only: the chunks' records say what they hold.
+      const Result<SlotRecord> record = parse_slot(kv.key, kv.value);
+      if (!record && record.error().code == ErrorCode::kUnsupported) co_return fail(record.error());
+      if (!record) LOG_WARN("chunk store: slot {}: {}", *slot, record.error().message());
+      slots_.take(*slot, record ? VolumeId{record->volume} : SlotAllocator::kNoOwner);
     }
     if (part.size() < kRecordsPerScan) co_return Result<void>();
     begin = part.back().key + '\0';

@@ -64,7 +64,7 @@ Task<void> expect_pages(ChunkStore* store, uint64_t number, std::vector<uint32_t
     EXPECT_EQ(as_text(into.span()), as_text(wanted.span())) << page;
   }
   EXPECT_EQ(found, corrupt);
-  const Result<std::vector<PageFault>> faults = co_await store->scrub();
+  const Result<std::vector<PageFault>> faults = co_await scrub_all(*store);
   EXPECT_TRUE(faults);
   std::vector<uint32_t> scrubbed;
   for (const PageFault& fault : *faults) scrubbed.push_back(fault.page);
@@ -124,7 +124,7 @@ TEST_F(DiskFaults, AMisdirectedWriteIsFoundInBothPlaces) {
     Buffer into = Buffer::allocate(kPageBytes);
     const Result<PageMap> read = co_await store->read(kKey, 4, into.span());
     EXPECT_EQ(read.error().code, ErrorCode::kCorrupt);
-    const Result<std::vector<PageFault>> faults = co_await store->scrub();
+    const Result<std::vector<PageFault>> faults = co_await scrub_all(*store);
     EXPECT_GE(faults->size(), 1u);
   };
   run(body(&store()));
@@ -173,6 +173,84 @@ TEST_F(DiskFaults, AFullDiskRefusesNewChunksAndNothingElse) {
     EXPECT_TRUE(erased);
     wrote = co_await store->write({VolumeId{4}, 0, 0}, {1, 2}, 0, data.span(), guard);
     EXPECT_TRUE(wrote);
+  };
+  run(body(&store()));
+}
+
+// Fills a slot of each of 6 chunks, scrubs them at 1 MiB a second, one volume's by itself, and stops in the middle.
+TEST_F(DiskFaults, AScrubIsOfOneVolumeAtAPaceAndEndsWhenToldTo) {
+  static constexpr VolumeId kOther{4};
+  ASSERT_TRUE(world_.storage().corrupt_file("slots/0", 3 * kPageBytes, kPageBytes));
+  auto body = [](ChunkStore* store, runtime::Runtime* runtime) -> Task<void> {
+    const Admit guard;
+    Buffer data = Buffer::zeroed(kChunkBytes);
+    for (uint64_t chunk = 0; chunk < 6; ++chunk) {
+      const Result<void> wrote = co_await store->write({kOther, 0, chunk}, {1, 1}, 0, data.span(), guard);
+      EXPECT_TRUE(wrote);
+    }
+    const std::vector<VolumeUsage> usage = store->usage();
+    EXPECT_EQ(usage.size(), 2u);
+    EXPECT_EQ(usage[0].volume, kKey.volume);
+    EXPECT_EQ(usage[0].bytes, kChunkBytes);
+    EXPECT_EQ(usage[1].bytes, 6 * kChunkBytes);
+
+    runtime::Signal stop(runtime->executor());
+    const ChunkKey begin{kOther, 0, 0};
+    const uint64_t started_ns = runtime->now_ns();
+    const Result<ScrubPart> other = co_await store->scrub(begin, kChunkKeysEnd, kChunkBytes, &stop);
+    EXPECT_TRUE(other);
+    EXPECT_EQ(other->bytes, 6 * kChunkBytes);
+    EXPECT_EQ(other->slots, 6u);
+    EXPECT_TRUE(other->faults.empty());
+    EXPECT_FALSE(other->next);
+    EXPECT_GE(runtime->now_ns() - started_ns, 6'000'000'000u);
+    const Result<ScrubPart> first = co_await store->scrub(ChunkKey(), begin, 0, &stop);
+    EXPECT_EQ(first->faults.size(), 1u);
+
+    auto stop_later = [](runtime::Signal* signal, runtime::Runtime* world) -> Task<void> {
+      (void)co_await signal->wait_until(world->now_ns() + 2'500'000'000);
+      signal->set();
+    };
+    runtime->executor().spawn(stop_later(&stop, runtime));
+    const uint64_t again_ns = runtime->now_ns();
+    const Result<ScrubPart> stopped = co_await store->scrub(begin, kChunkKeysEnd, kChunkBytes, &stop);
+    EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
+    EXPECT_LT(runtime->now_ns() - again_ns, 2'600'000'000u);
+  };
+  run(body(&store(), &world_.runtime()));
+  ASSERT_TRUE(world_.close());
+  ASSERT_TRUE(world_.open());
+  EXPECT_EQ(store().usage().at(1).bytes, 6 * kChunkBytes);
+  auto erase = [](ChunkStore* store) -> Task<void> {
+    const Result<void> erased = co_await store->erase(kOther, 0, UINT64_MAX);
+    EXPECT_TRUE(erased);
+  };
+  run(erase(&store()));
+  EXPECT_EQ(store().usage().size(), 1u);
+}
+
+// More than one call can carry: all of it is found all the same.
+TEST_F(DiskFaults, AScrubGoesOnWhereItsLastPartEnded) {
+  world_.options().capacity_bytes = 400 * kChunkBytes;
+  ASSERT_TRUE(world_.close());
+  ASSERT_TRUE(world_.open());
+  auto body = [](ChunkStore* store) -> Task<void> {
+    const Admit guard;
+    const Buffer data = Buffer::zeroed(kPageBytes);
+    for (uint64_t chunk = 0; chunk < 300; ++chunk) {
+      const Result<void> wrote = co_await store->write({VolumeId{4}, 0, chunk}, {1, 1}, 7, data.span(), guard);
+      EXPECT_TRUE(wrote);
+    }
+    uint64_t slots = 0, parts = 0;
+    std::optional<ChunkKey> at = ChunkKey();
+    while (at) {
+      const Result<ScrubPart> part = co_await store->scrub(*at, kChunkKeysEnd, 0, nullptr);
+      slots += part->slots;
+      ++parts;
+      at = part->next;
+    }
+    EXPECT_EQ(slots, 301u);
+    EXPECT_EQ(parts, 2u);
   };
   run(body(&store()));
 }

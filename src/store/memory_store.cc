@@ -114,7 +114,21 @@ Task<Result<std::vector<ChunkStore::Note>>> MemoryStore::notes(std::string prefi
   co_return found;
 }
 
-Task<Result<std::vector<PageFault>>> MemoryStore::scrub() { co_return std::vector<PageFault>(); }
+Task<Result<ScrubPart>> MemoryStore::scrub(ChunkKey begin, ChunkKey end, uint64_t bytes_per_second,
+                                           runtime::Signal* stop) {
+  if (closed_) co_return fail(ErrorCode::kCancelled, "store closed");
+  co_return ScrubPart();
+}
+
+std::vector<VolumeUsage> MemoryStore::usage() const {
+  std::vector<VolumeUsage> usage;
+  for (const auto& [key, chunk] : chunks_) {
+    if (!chunk.map.any_data()) continue;
+    if (usage.empty() || usage.back().volume != key.volume) usage.push_back({key.volume, 0});
+    usage.back().bytes += kChunkBytes;
+  }
+  return usage;
+}
 
 StoreStats MemoryStore::stats() const {
   StoreStats stats = stats_;

@@ -30,7 +30,9 @@ class MemoryStore : public ChunkStore {
   runtime::Task<Result<void>> erase(VolumeId volume, uint64_t first_chunk, uint64_t chunks) override;
   runtime::Task<Result<void>> put_notes(std::vector<Note> notes) override;
   runtime::Task<Result<std::vector<Note>>> notes(std::string prefix) override;
-  runtime::Task<Result<std::vector<PageFault>>> scrub() override;
+  runtime::Task<Result<ScrubPart>> scrub(ChunkKey begin, ChunkKey end, uint64_t bytes_per_second,
+                                         runtime::Signal* stop) override;
+  std::vector<VolumeUsage> usage() const override;
   StoreStats stats() const override;
   runtime::Task<Result<void>> close() override;
 
