@@ -1,9 +1,10 @@
 # The long campaigns of `./test --long [PART...]`, resumed where they stopped: what is done is noted in
 # build/long/state, a line each. When a part is through, its summary is appended to bench/RESULTS.md and its notes are
 # cleared, so that the next call begins a new campaign. Sourced by ./test.
-long_parts="kills seeds fuzz planted accept"
+long_parts="kills power seeds fuzz planted accept"
 state=build/long/state
 kills_per_kind=${KILLS:-200}
+power_cuts_per_kind=${POWER_CUTS:-25}
 campaign_seeds=${CAMPAIGN_SEEDS:-20000}
 fuzz_seconds=${FUZZ_SECONDS:-120}
 planted_seeds=${PLANTED_SEEDS:-2000}
@@ -41,6 +42,11 @@ campaign() {
 kills() {
   build release build foreshard || { fail "build"; return; }
   campaign kills tests/long/kills.py --rounds "$kills_per_kind"
+}
+
+power() {
+  build release build foreshard || { fail "build"; return; }
+  campaign power tests/long/power.py --rounds "$power_cuts_per_kind"
 }
 
 long_seeds() {

@@ -45,16 +45,20 @@ def kill_again(chance, kill, start):
         kill()
 
 
-def load_until_kill(region, clients, chance, before):
+def load_until_kill(region, clients, chance, before, until):
     global requests_total
-    wait_for_requests(lab, region, clients, before, REQUESTS_BETWEEN)
+    if not wait_for_requests(region, clients, before, REQUESTS_BETWEEN, until):
+        return False
     time.sleep(chance.uniform(0, 1.5))
     requests_total += sum(requests_of(region, client.name) - before.get(client.name, 0) for client in clients)
+    return True
 
 
-def region_round(region, clients, number):
+def region_round(region, clients, number, until):
     chance = campaign.chance("region", number)
-    load_until_kill(region, clients, chance, {client.name: requests_of(region, client.name) for client in clients})
+    before = {client.name: requests_of(region, client.name) for client in clients}
+    if not load_until_kill(region, clients, chance, before, until):
+        return False
     region.kill()
     time.sleep(chance.uniform(0, 0.5))
     kill_again(chance, region.kill, region.start)
@@ -63,6 +67,7 @@ def region_round(region, clients, number):
         lab.check(f"{client.name}: the driver lives, kill {number + 1}", client.attachment.process.poll() is None,
                   client.attachment.log())
     campaign.note("region", number)
+    return True
 
 
 def region_batch(region, clients):
@@ -75,9 +80,8 @@ def region_batch(region, clients):
     for client in clients:
         client.start(live_seconds=seconds)
     for number in range(first, first + count):
-        if time.monotonic() > ends_at - 3:
+        if not region_round(region, clients, number, ends_at - 3):
             break
-        region_round(region, clients, number)
     for client in clients:
         check("a pause, no error, nothing lost", client, client.survived())
         lab.check(f"{client.name}: clean detach", client.attachment.stop(), client.attachment.log())
@@ -90,7 +94,8 @@ def drivers_round(region, clients, kind, number):
     before = {client.name: requests_of(region, client.name) for client in clients}
     for client in clients:
         client.start()
-    load_until_kill(region, clients, chance, before)
+    lab.check(f"{kind}: load before kill {number + 1}",
+              load_until_kill(region, clients, chance, before, time.monotonic() + 120))
     victims = [client.attachment for client in clients] + ([region] if kind == "both" else [])
     chance.shuffle(victims)
     for victim in victims:

@@ -81,11 +81,14 @@ class Lab:
         """The processes and the folder outlive this one."""
         atexit.unregister(self._clean)
 
-    def _clean(self):
+    def end_processes(self):
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+    def _clean(self):
+        self.end_processes()
         if self.failed and "FORESHARD_TEST_KEEP" in os.environ:
             print(f"kept {self.dir}", file=sys.stderr)
         else:

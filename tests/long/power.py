@@ -1,0 +1,98 @@
+#!/usr/bin/python3
+"""Many power cuts of all servers' disks at times drawn from a seed, at least 1,000 requests apart on every volume; half
+of them with drivers that live on (kind alive), half with everything gone (kind gone); see ../system/power_rounds.py.
+Usage: power.py [--rounds N] [--kind alive|gone]... [--seed N] [--limit SECONDS]"""
+
+import argparse
+import time
+
+from campaign import Campaign, requests_of, wait_for_requests
+
+import accept
+import volatile_disk
+from lab import Lab
+
+volatile_disk.enter_namespaces()
+
+from clients import check, detach_all, make_clients
+from power_rounds import PoweredRegion, die_by_cut, survive_cuts
+
+KINDS = ["alive", "gone"]
+REQUESTS_BETWEEN = 1000
+BATCH = 5
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--rounds", type=int, default=25, help="of each kind")
+parser.add_argument("--kind", action="append", choices=KINDS)
+parser.add_argument("--seed", type=int)
+parser.add_argument("--limit", type=int, default=0, help="stop in good order after so many seconds")
+arguments = parser.parse_args()
+lab = Lab()
+torture = accept.torture(lab)
+if torture is None or volatile_disk.absent():
+    lab.skip("power cuts", "not there: " + ", ".join(volatile_disk.absent() or ["FORESHARD_ACCEPT with voldisk"]))
+    lab.finish()
+campaign = Campaign("power", arguments.seed)
+late_at = time.monotonic() + (arguments.limit or 1 << 30)
+
+
+class Load:
+    """Waits until every client has made its requests since `mark`, and then a while."""
+
+    def __init__(self, region, clients):
+        self.region, self.clients, self.before = region, clients, {}
+
+    def mark(self):
+        self.before = {client.name: requests_of(self.region, client.name) for client in self.clients}
+
+    def __call__(self, chance, until):
+        if not wait_for_requests(self.region, self.clients, self.before, REQUESTS_BETWEEN, until):
+            return False
+        time.sleep(chance.uniform(0, 1.5))
+        return True
+
+
+def alive_rounds(load, count):
+    """Numbers and chances of the rounds to come; a round is done when the next one is asked for."""
+    first = campaign.done("alive")
+    for number in range(first, first + count):
+        load.mark()
+        yield number, campaign.chance("alive", number)
+        campaign.note("alive", number)
+
+
+def batch(kind, region, clients):
+    load = Load(region, clients)
+    if kind == "gone":
+        number = campaign.done("gone")
+        load.mark()
+        die_by_cut(region, clients, number, campaign.chance("gone", number), load)
+        campaign.note("gone", number)
+        return
+    count = min(BATCH, arguments.rounds - campaign.done("alive"))
+    survive_cuts(region, clients, alive_rounds(load, count), 12 * count + 8, load)
+    for client in clients:
+        lab.check(f"{client.name}: clean detach", client.attachment.stop(), client.attachment.log())
+        client.attachment.start()
+        check("and still there for the next driver", client, client.judge(strict=True))
+
+
+def run(kind):
+    region = PoweredRegion(lab, f"region-{kind}", campaign.chance(kind, "disk"))
+    clients = make_clients(lab, region, kind, campaign.seed, torture)
+    while campaign.done(kind) < arguments.rounds and time.monotonic() < late_at and not lab.failed:
+        batch(kind, region, clients)
+        print(f"     {kind}: {campaign.done(kind)} of {arguments.rounds}", flush=True)
+    detach_all(clients)
+    lab.check("clean stop of the region", region.end(), region.log())
+    region.forget()
+
+
+for wanted in arguments.kind or KINDS:
+    if campaign.done(wanted) < arguments.rounds and time.monotonic() < late_at and not lab.failed:
+        run(wanted)
+campaign.keep(lab)
+campaign.summary("power cuts: " + ", ".join(f"{campaign.done(kind)} with drivers {kind}" for kind in KINDS))
+if any(campaign.done(kind) < arguments.rounds for kind in arguments.kind or KINDS):
+    print("     not through yet; the next call goes on", flush=True)
+lab.finish()
