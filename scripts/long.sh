@@ -1,7 +1,7 @@
 # The long campaigns of `./test --long [PART...]`, resumed where they stopped: what is done is noted in
 # build/long/state, a line each. When a part is through, its summary is appended to bench/RESULTS.md and its notes are
 # cleared, so that the next call begins a new campaign. Sourced by ./test.
-long_parts="kills power seeds fuzz planted accept"
+long_parts="kills pages power seeds fuzz planted accept"
 state=build/long/state
 kills_per_kind=${KILLS:-200}
 power_cuts_per_kind=${POWER_CUTS:-25}
@@ -47,6 +47,11 @@ kills() {
 power() {
   build release build foreshard || { fail "build"; return; }
   campaign power tests/long/power.py --rounds "$power_cuts_per_kind"
+}
+
+pages() {
+  build release build foreshard || { fail "build"; return; }
+  campaign pages tests/long/pages.py
 }
 
 long_seeds() {

@@ -111,6 +111,7 @@ class DriverCore final : public Driver, public LinkOwner {
   runtime::Task<Result<void>> zero_part(uint64_t first, uint64_t pages, bool may_unmap, uint64_t sequence);
   runtime::Task<Result<void>> write_edge(uint64_t offset, ConstByteSpan from);
   runtime::Task<Result<void>> zero_edge(uint64_t offset, uint64_t bytes);
+  void tell_damage(const Part& part, const Error& error) const;
   bool copy_from_cache(uint64_t first, ByteSpan into, policy::Observation& seen);
   void insert_in_cache(uint64_t first, ConstByteSpan data, policy::Origin origin);
   bool granted(uint64_t first_page, uint64_t pages);

@@ -87,6 +87,7 @@ Task<Result<rpc::Reply>> DriverCore::perform(Part& part) {
       end(reply.error());
       co_return reply;
     }
+    part.link = &link;
     if (worth_retrying(code)) {
       link.broken(session);
     } else if (code == ErrorCode::kNotHere && ++not_here < kNotHereRetries) {
@@ -185,7 +186,12 @@ Task<Result<void>> DriverCore::read_part(uint64_t first, ByteSpan into) {
   part.control = bytes_of(request);
   part.data_into = into;
   const policy::FillGuard::Ticket ticket = fill_guard_.issue(first, request.pages);
-  CO_TRY(const rpc::Reply reply, co_await perform(part));
+  const Result<rpc::Reply> answer = co_await perform(part);
+  if (!answer) {
+    tell_damage(part, answer.error());
+    co_return fail(answer.error());
+  }
+  const rpc::Reply& reply = *answer;
   if (reply.control.size() < sizeof(server::ReadReply)) co_return fail(ErrorCode::kInvalid, "read: short answer");
   if (load_object<server::ReadReply>(reply.control.span()).all_zero != 0) {
     std::memset(into.data(), 0, into.size());
@@ -194,6 +200,14 @@ Task<Result<void>> DriverCore::read_part(uint64_t first, ByteSpan into) {
   }
   if (fill_guard_.unchanged(ticket, first, request.pages)) insert_in_cache(first, into, policy::Origin::kDemand);
   co_return Result<void>();
+}
+
+// The client gets EIO; which page of which volume it was stands in the log.
+void DriverCore::tell_damage(const Part& part, const Error& error) const {
+  if (error.code != ErrorCode::kCorrupt) return;
+  LOG_WARN("volume {} offset {}: damaged on server {}: {}", options_.volume,
+           part.chunk * kChunkBytes + error.id * kPageBytes, part.link == nullptr ? 0 : part.link->server().value,
+           error.message());
 }
 
 void DriverCore::insert_in_cache(uint64_t first, ConstByteSpan data, policy::Origin origin) {
