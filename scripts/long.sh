@@ -55,19 +55,8 @@ pages() {
 }
 
 long_seeds() {
-  build release build || { fail "build"; return; }
-  local p=$passed f=$failed base done_until=0
-  base=$(sed -n 's/^seeds base //p' "$state" 2>/dev/null)
-  [ -n "$base" ] || { base=$(($(date +%s) * 100000)); note_done "seeds base $base"; }
-  while [ "$done_until" -lt "$campaign_seeds" ]; do
-    if is_done "seeds $done_until"; then pass 500; else
-      SEED_BASE=$((base + done_until)) seeds
-      [ "$failed" = "$f" ] || break
-      note_done "seeds $done_until"
-    fi
-    done_until=$((done_until + 500))
-  done
-  settle seeds "$p" "$f" "simulate, $done_until seeds from $base"
+  build release build simulate || { fail "build"; return; }
+  campaign seeds tests/long/seeds.py --seeds "$campaign_seeds"
 }
 
 fuzz() {
@@ -93,33 +82,9 @@ fuzz() {
   settle fuzz "$p" "$f" "$(wc -w <<<"$programs") fuzzers, $fuzz_seconds s each"
 }
 
-# Those that must be found whatever the code says, and all others that it plants.
-planted_names() {
-  printf '%s\n' 'skip loss check' 'index before slot sync' 'slot reuse before sync' 'late fill' 'partial page' \
-    'trim as advice' 'recompute whole chunk' 'fsync retried' 'WAL tail dropped' 'read during write'
-  grep -rhoE 'PLANTED\("[^"]+"\)' src --include=*.cc --include=*.h | grep -v '\.\.\.' | cut -d'"' -f2
-}
-
-# Every planted bug must be found; the log says by which seed.
 planted() {
-  local p=$passed f=$failed log
   build planted build-planted simulate || { fail "build with planted bugs, see build-planted/build.log"; return; }
-  while read -r name; do
-    is_done "planted $name" && { pass; continue; }
-    log=build/long/planted.${name// /_}.log
-    timeout 3600 build-planted/simulate --plant "$name" --seeds "1..$planted_seeds" >"$log" 2>&1
-    case $? in
-      0) fail "planted bug '$name' was not found within $planted_seeds seeds" ;;
-      124) fail "planted bug '$name': no answer within an hour" ;;
-      1 | 134)
-        pass
-        note_done "planted $name"
-        echo "    $name: $(grep -m1 'VIOLATION\|ASSERT' "$log" | cut -c1-100)"
-        ;;
-      *) fail "planted bug '$name': simulate ended with another status, see $log" ;;
-    esac
-  done < <(planted_names | sort -u)
-  settle planted "$p" "$f" "each planted bug, at most $planted_seeds seeds"
+  campaign planted tests/long/planted.py --seeds "$planted_seeds"
 }
 
 accept() {

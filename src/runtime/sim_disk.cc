@@ -185,7 +185,9 @@ void SimStorage::finish_read(Operation& operation) {
   if (operation.op == nullptr) return;  // the memory that it would fill is gone
   Random& random = timeline_.random();
   if (knobs_.read_error_chance > 0 && random.chance(knobs_.read_error_chance)) {
-    timeline_.fault("disk read error", name_);
+    const std::string path = path_of(*operation.inode);
+    timeline_.fault("disk read error", fmt::format("{}:{}", name_, path));
+    damage_.push_back({path, operation.offset, operation.into.size(), false});
     return operation.end(-EIO);
   }
   const uint64_t end = operation.offset + operation.into.size();
@@ -222,22 +224,59 @@ void SimStorage::finish_write(Operation& operation) {
     timeline_.fault("disk full", name_);
     return operation.end(-ENOSPC);
   }
-  uint64_t offset = operation.offset;
-  if (fires(knobs_.lost_write_chance)) {
-    timeline_.fault("disk lost write", name_);
-    return operation.end(static_cast<int64_t>(operation.data.size()));
-  }
-  const uint64_t pages = operation.inode->size() / kPageBytes;
-  if (pages > operation.data.size() / kPageBytes && fires(knobs_.misdirect_chance)) {
-    timeline_.fault("disk misdirected write", name_);
-    offset = random.below(pages - operation.data.size() / kPageBytes) * kPageBytes;
-  }
-  operation.inode->write(offset, operation.data);
-  if (fires(knobs_.corrupt_chance)) {
-    timeline_.fault("disk corruption", name_);
-    operation.inode->flip_bit(offset * 8 + random.below(operation.data.size() * 8));
-  }
+  std::optional<Spoil> how = next_spoil(*operation.inode);
+  if (fires(knobs_.lost_write_chance)) how = Spoil::kLost;
+  if (fires(knobs_.misdirect_chance)) how = Spoil::kMisdirected;
+  if (fires(knobs_.corrupt_chance)) how = Spoil::kCorrupted;
+  if (how)
+    spoil(operation, *how);
+  else
+    operation.inode->write(operation.offset, operation.data);
   operation.end(static_cast<int64_t>(operation.data.size()));
+}
+
+std::string SimStorage::path_of(const SimInode& inode) const {
+  for (const auto& [path, named] : names_) {
+    if (named.get() == &inode) return path;
+  }
+  return {};
+}
+
+std::optional<SimStorage::Spoil> SimStorage::next_spoil(const SimInode& inode) {
+  if (spoils_.empty()) return std::nullopt;
+  const std::string path = path_of(inode);
+  for (auto it = spoils_.begin(); it != spoils_.end(); ++it) {
+    if (!path.starts_with(it->second)) continue;
+    const Spoil how = it->first;
+    spoils_.erase(it);
+    return how;
+  }
+  return std::nullopt;
+}
+
+void SimStorage::spoil(Operation& operation, Spoil how) {
+  ++spoilt_writes_;
+  SimInode& inode = *operation.inode;
+  const std::string path = path_of(inode);
+  const uint64_t bytes = operation.data.size();
+  const uint64_t places = inode.size() > bytes ? (inode.size() - bytes) / kPageBytes : 0;
+  Random& random = timeline_.random();
+  if (how == Spoil::kMisdirected && places > 0) {
+    timeline_.fault("disk misdirected write", fmt::format("{}:{}", name_, path));
+    const uint64_t offset = random.below(places) * kPageBytes;
+    inode.write(offset, operation.data);
+    damage_.push_back({path, offset, bytes, true});
+    damage_.push_back({path, operation.offset, bytes, true});
+  } else if (how == Spoil::kLost) {
+    timeline_.fault("disk lost write", fmt::format("{}:{}", name_, path));
+    damage_.push_back({path, operation.offset, bytes, true});
+  } else {
+    timeline_.fault("disk corruption", fmt::format("{}:{}", name_, path));
+    inode.write(operation.offset, operation.data);
+    const uint64_t bit = operation.offset * 8 + random.below(bytes * 8);
+    inode.flip_bit(bit);
+    damage_.push_back({path, bit / 8 / kPageBytes * kPageBytes, kPageBytes, true});
+  }
 }
 
 void SimStorage::finish_sync(Operation& operation) {
@@ -318,26 +357,38 @@ bool SimStorage::corrupt_file(const std::string& path, uint64_t offset, uint64_t
   const auto found = names_.find(path);
   if (found == names_.end() || bytes == 0) return false;
   timeline_.fault("disk corruption", fmt::format("{}:{}", name_, path));
+  damage_.push_back({path, offset, bytes, false});
   found->second->flip_bit(offset * 8 + timeline_.random().below(bytes * 8));
   return true;
 }
 
 bool SimStorage::rot(const std::string& path_prefix) {
   constexpr int kTries = 200;
-  std::vector<SimInode*> inodes;
+  std::vector<std::pair<std::string, SimInode*>> inodes;
   for (const auto& [path, inode] : names_) {
-    if (path.starts_with(path_prefix) && inode->size() >= kSectorBytes) inodes.push_back(inode.get());
+    if (path.starts_with(path_prefix) && inode->size() >= kSectorBytes) inodes.emplace_back(path, inode.get());
   }
   Random& random = timeline_.random();
   for (int i = 0; i < kTries && !inodes.empty(); ++i) {
-    SimInode& inode = *inodes[random.below(inodes.size())];
+    const auto& [path, named] = inodes[random.below(inodes.size())];
+    SimInode& inode = *named;
     const uint64_t sector = random.below(inode.size() / kSectorBytes);
     if (!inode.rottable(sector)) continue;
     inode.flip_bit(sector * kSectorBytes * 8 + random.below(kSectorBytes * 8));
-    timeline_.fault("disk rot", name_);
+    timeline_.fault("disk rot", fmt::format("{}:{}", name_, path));
+    damage_.push_back({path, sector * kSectorBytes / kPageBytes * kPageBytes, kPageBytes, false});
     return true;
   }
   return false;
+}
+
+void SimStorage::replace() {
+  ASSERT(operations_.empty());
+  names_.clear();
+  durable_names_.clear();
+  changes_.clear();
+  damage_.clear();
+  timeline_.fault("disk replaced", name_);
 }
 
 uint64_t SimStorage::used_bytes() const {

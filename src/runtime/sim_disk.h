@@ -12,8 +12,10 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "runtime/io.h"
@@ -94,16 +96,35 @@ class SimStorage {
   // The next operation of the kind fails, once each.
   void fail_next_sync() { ++failing_syncs_; }
   void fail_next_write() { ++failing_writes_; }
-  // Nothing is wrong with the disk any more.
+  // The next write to a file whose path begins so is answered well, and is not what it should be.
+  enum class Spoil : uint8_t { kLost, kMisdirected, kCorrupted };
+  void spoil_next_write(Spoil how, std::string path_prefix) {
+    spoils_.emplace_back(how, std::move(path_prefix));
+  }
+  void forget_spoils() { spoils_.clear(); }
+  // Nothing is wrong with the disk any more, but for what is on it.
   void repair() {
     knobs_ = {};
     failing_syncs_ = failing_writes_ = 0;
+    spoils_.clear();
   }
+  // Where something went wrong with a file's contents since the last call: what was lost, misdirected, corrupted,
+  // has rotted, or could not be read.
+  struct Damage {
+    std::string path;
+    uint64_t offset = 0, bytes = 0;
+    bool in_write = false;  // of a write that was just made
+  };
+  std::vector<Damage> take_damage() { return std::exchange(damage_, {}); }
+  // Writes that were spoilt so far.
+  uint64_t spoilt_writes() const { return spoilt_writes_; }
   // Flips one bit of those bytes of a file; false when there is no such file.
   bool corrupt_file(const std::string& path, uint64_t offset, uint64_t bytes);
   // Flips one bit of what lies in files whose paths begin so, where it is durable and not zeros. False when no such
   // place was found.
   bool rot(const std::string& path_prefix);
+  // Another disk, empty, is put in its place. No process has it open.
+  void replace();
   uint64_t used_bytes() const;
   std::vector<std::string> files() const;
 
@@ -124,6 +145,9 @@ class SimStorage {
   void start(std::unique_ptr<Operation> operation);
   void finish(Operation& operation);
   void finish_write(Operation& operation);
+  void spoil(Operation& operation, Spoil how);
+  std::optional<Spoil> next_spoil(const SimInode& inode);
+  std::string path_of(const SimInode& inode) const;
   void finish_read(Operation& operation);
   void finish_sync(Operation& operation);
   void end_operations(bool power);
@@ -136,6 +160,9 @@ class SimStorage {
   std::map<uint64_t, std::unique_ptr<Operation>> operations_;  // in flight
   uint64_t operation_count_ = 0;
   uint32_t failing_syncs_ = 0, failing_writes_ = 0;
+  std::vector<std::pair<Spoil, std::string>> spoils_;
+  std::vector<Damage> damage_;
+  uint64_t spoilt_writes_ = 0;
 };
 
 // A process's handle on a storage, from SimRuntime::open_disk.

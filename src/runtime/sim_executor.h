@@ -32,8 +32,11 @@ class SimExecutor final : public Executor {
   void run_due_timers() { run_timers(now_ns()); }
 
  private:
+  // Never goes back.
   uint64_t to_local(uint64_t world_ns) const {
-    return offset_ns_ + world_ns + static_cast<uint64_t>(static_cast<int64_t>(world_ns / 1'000'000) * drift_ppm_);
+    const int64_t whole = static_cast<int64_t>(world_ns / 1'000'000) * drift_ppm_;
+    const int64_t rest = static_cast<int64_t>(world_ns % 1'000'000) * drift_ppm_ / 1'000'000;
+    return offset_ns_ + world_ns + static_cast<uint64_t>(whole + rest);
   }
   // The first world time at which the local clock shows at least local_ns.
   uint64_t to_world(uint64_t local_ns) const {

@@ -27,11 +27,20 @@ void SimTimeline::run_event() {
 }
 
 void SimTimeline::fault(std::string_view name, std::string_view where) {
+  ++fault_count_;
+  add(name);
+  note(fmt::format("fault: {} at {}", name, where));
+}
+
+void SimTimeline::count(std::string_view name, std::string_view what) {
+  add(name);
+  note(fmt::format("{}: {}", name, what));
+}
+
+void SimTimeline::add(std::string_view name) {
   auto found = counters_.find(name);
   if (found == counters_.end()) found = counters_.emplace(std::string(name), 0).first;
   ++found->second;
-  ++fault_count_;
-  note(fmt::format("fault: {} at {}", name, where));
 }
 
 void SimTimeline::note(std::string line) {

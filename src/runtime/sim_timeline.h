@@ -47,6 +47,8 @@ class SimTimeline {
 
   // A fault fired: counted by name, one line in the trace.
   void fault(std::string_view name, std::string_view where);
+  // Something else worth counting happened.
+  void count(std::string_view name, std::string_view what);
   // A notable event: one line in the trace.
   void note(std::string line);
   const std::map<std::string, uint64_t, std::less<>>& counters() const { return counters_; }
@@ -65,6 +67,7 @@ class SimTimeline {
   static bool later(const Event& a, const Event& b) {
     return a.time_ns != b.time_ns ? a.time_ns > b.time_ns : a.order > b.order;
   }
+  void add(std::string_view name);
   static constexpr size_t kRecentLinesMax = 80;
 
   uint64_t now_ns_ = 1'000'000'000;  // not zero, so that a forgotten initial 0 stands out

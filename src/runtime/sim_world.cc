@@ -17,7 +17,9 @@ Result<std::unique_ptr<Disk>> SimRuntime::open_disk(const std::string& folder) {
   return std::make_unique<SimDisk>(world_.storage(node_, folder), executor_);
 }
 
-uint64_t SimRuntime::wall_ns() { return 1'700'000'000'000'000'000 + world_.now_ns(); }
+uint64_t SimRuntime::wall_ns() {
+  return 1'700'000'000'000'000'000 + world_.now_ns() + static_cast<uint64_t>(world_.at_node(node_).wall_offset_ns);
+}
 
 SimWorld::SimWorld(uint64_t seed) : timeline_(seed), fabric_(timeline_) {}
 
@@ -66,10 +68,18 @@ SimRuntime& SimWorld::runtime(NodeId node) {
 
 SimProcess* SimWorld::process(NodeId node) { return at_node(node).process.get(); }
 
-void SimWorld::kill(NodeId id, Crash crash) {
+void SimWorld::kill(NodeId node, Crash crash) {
+  if (at_node(node).runtime == nullptr) return;
+  timeline_.fault(crash == Crash::kPower ? "power loss" : "process kill", at_node(node).name);
+  end_process(node, crash);
+}
+
+void SimWorld::stop(NodeId node) {
+  if (at_node(node).runtime != nullptr) end_process(node, Crash::kProcess);
+}
+
+void SimWorld::end_process(NodeId id, Crash crash) {
   Node& node = at_node(id);
-  if (node.runtime == nullptr) return;
-  timeline_.fault(crash == Crash::kPower ? "power loss" : "process kill", node.name);
   node.runtime->executor_.destroy_tasks();
   fabric_.process_gone(id, crash == Crash::kPower);
   for (auto& [folder, storage] : node.storages) {
@@ -94,6 +104,11 @@ void SimWorld::pause(NodeId node) {
 void SimWorld::resume(NodeId node) {
   at_node(node).paused = false;
   timeline_.note(fmt::format("resume {}", at_node(node).name));
+}
+
+void SimWorld::jump_wall_clock(NodeId node, int64_t by_ns) {
+  at_node(node).wall_offset_ns += by_ns;
+  timeline_.fault("clock jump", at_node(node).name);
 }
 
 SimStorage& SimWorld::storage(NodeId node, const std::string& folder) {

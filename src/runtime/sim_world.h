@@ -87,11 +87,16 @@ class SimWorld {
   // with livelocked().
   bool livelocked() const { return busy_steps_ > kBusyStepsMax; }
 
+  // Ends the node's process, which has done what it was there for.
+  void stop(NodeId node);
+
   // ---- faults
   void kill(NodeId node, Crash crash);
   // The process stands still (SIGSTOP, a VM migrated): time passes, bytes arrive, nothing runs.
   void pause(NodeId node);
   void resume(NodeId node);
+  // The wall clock of the node is set; its monotonic clock is not.
+  void jump_wall_clock(NodeId node, int64_t by_ns);
   SimFabric& fabric() { return fabric_; }
   // Made at first use, as open_disk makes it.
   SimStorage& storage(NodeId node, const std::string& folder);
@@ -105,6 +110,7 @@ class SimWorld {
   uint64_t steps() const { return steps_; }
 
  private:
+  friend class SimRuntime;
   struct Node {
     std::string name;
     std::map<std::string, std::unique_ptr<SimStorage>> storages;
@@ -113,11 +119,13 @@ class SimWorld {
     std::unique_ptr<SimProcess> process;
     bool paused = false;
     bool lost_power = false;
+    int64_t wall_offset_ns = 0;
   };
   static constexpr uint64_t kStepNs = 150;  // CPU time of one step
   static constexpr uint64_t kBusyStepsMax = 20'000'000;
 
   Node& at_node(NodeId node);
+  void end_process(NodeId node, Crash crash);
   bool step(uint64_t until_ns);
   bool run_one_ready();
   uint64_t next_timer_ns() const;

@@ -137,7 +137,8 @@ Task<Result<rpc::Reply>> ReplicaServer::on_open(rpc::Peer&, rpc::Request& reques
 
 Task<Result<rpc::Reply>> ReplicaServer::on_close(rpc::Peer&, rpc::Request& request) {
   CO_TRY(const CloseRequest r, parse<CloseRequest>(request));
-  CO_TRY_VOID(co_await sessions_.close(r.name));
+  const Result<void> closed = co_await sessions_.close(r.name);
+  if (!closed) co_return fail(from_store(closed.error()));
   co_return rpc::Reply();
 }
 
@@ -294,7 +295,8 @@ Task<Result<rpc::Reply>> ReplicaServer::on_prepare(rpc::Peer&, rpc::Request& req
       co_return fail(ErrorCode::kInvalid, "prepare: bad range");
     placed.push_back({item.first_chunk, HostedRange{item.chunks, ReplicaId{item.replica_id}}});
   }
-  CO_TRY_VOID(co_await ranges_.add(VolumeId{r.volume}, std::move(placed)));
+  const Result<void> added = co_await ranges_.add(VolumeId{r.volume}, std::move(placed));
+  if (!added) co_return fail(from_store(added.error()));
   co_return rpc::Reply();
 }
 
@@ -321,7 +323,8 @@ Task<Result<void>> ReplicaServer::look(VolumeId volume) {
   CO_TRY(const bool exists, co_await volume_exists(volume));
   if (exists) co_return Result<void>();
   // Volume ids are never given twice: what does not exist now never will again.
-  CO_TRY_VOID(co_await sessions_.forget(volume));
+  const Result<void> forgotten = co_await sessions_.forget(volume);
+  if (!forgotten) co_return fail(from_store(forgotten.error()));
   const std::vector<HostedRanges::Placed> ranges = ranges_.ranges(volume);
   std::vector<uint64_t> first_chunks;
   for (const HostedRanges::Placed& placed : ranges) {
@@ -332,7 +335,9 @@ Task<Result<void>> ReplicaServer::look(VolumeId volume) {
     first_chunks.push_back(placed.first_chunk);
   }
   if (!first_chunks.empty()) LOG_INFO("server {}: deleted volume {}", options_.id.value, volume.value);
-  co_return co_await ranges_.remove(volume, std::move(first_chunks));
+  const Result<void> removed = co_await ranges_.remove(volume, std::move(first_chunks));
+  if (!removed) co_return fail(from_store(removed.error()));
+  co_return Result<void>();
 }
 
 Task<void> ReplicaServer::look_now_and_then() {

@@ -12,6 +12,7 @@ namespace foreshard::sim {
 namespace {
 
 constexpr uint64_t kWords = kSectorBytes / 8;
+constexpr uint64_t kSectorsPerPage = kPageBytes / kSectorBytes;
 
 // The contents of a sector written by write `number`: the number, the sector, and noise drawn from both.
 void fill_sector(uint64_t tag, uint64_t number, uint64_t sector, std::byte* into) {
@@ -79,6 +80,7 @@ VolumeModel::Pending VolumeModel::begin_write(uint64_t driver, uint64_t offset, 
     unflushed_.insert(write.first_sector + i);
   }
   in_flight_[write.number] = write;
+  each_damaged(write, [](Damage& damage) { damage.at_stake = true; });
   return write;
 }
 
@@ -191,6 +193,7 @@ void VolumeModel::end_read(const Pending& read, ConstByteSpan contents) {
       observe(index, read, number);
       continue;
     }
+    if (may_be_anything(index)) continue;
     uint64_t words[2];
     std::memcpy(words, bytes, sizeof(words));
     violate(fmt::format("sector {} holds what was never written there (looks like write {} of sector {}): {}", index,
@@ -208,6 +211,7 @@ void VolumeModel::end_read_zero(const Pending& read, uint64_t offset, uint64_t b
 // A read saw that write, or (nothing) zeros.
 void VolumeModel::observe(uint64_t index, const Pending& read, std::optional<uint64_t> number) {
   if (sectors_[index].versions.empty() && !number) return;
+  if (may_be_anything(index)) return;
   Sector& sector = this->sector(index);
   const auto matches = [&](const Version& v) { return number ? v.number == *number : v.zero; };
   Version* seen = nullptr;
@@ -307,6 +311,9 @@ void VolumeModel::driver_attached(uint64_t driver) {
 
 void VolumeModel::server_lost(uint32_t server) {
   ++clock_;
+  for (auto& [page, damage] : damage_) {
+    if (damage.at_stake && server_of(page * kSectorsPerPage) == server) damage.anything = true;
+  }
   const bool restorable = driver_present_ && servers_[server].driver == newest_driver_;
   unflushed_.each([&](uint64_t index) {
     if (server_of(index) != server) return;
@@ -337,6 +344,39 @@ void VolumeModel::revive(Sector& sector, bool all) {
     lost = true;
   }
   if (lost) sector.lost = clock_;
+}
+
+// ---- spoilt pages
+
+void VolumeModel::damage(uint64_t page, bool at_stake) {
+  if (page * kPageBytes >= size_bytes_) return;
+  Damage& damage = damage_[page];
+  damage.at_stake = damage.at_stake || at_stake;
+}
+
+template <class Visit>
+void VolumeModel::each_damaged(const Pending& write, const Visit& visit) {
+  const uint64_t end = (write.first_sector + write.sectors + kSectorsPerPage - 1) / kSectorsPerPage;
+  const auto last = damage_.lower_bound(end);
+  for (auto it = damage_.lower_bound(write.first_sector / kSectorsPerPage); it != last; ++it) visit(it->second);
+}
+
+void VolumeModel::damage_is_settled(uint32_t server) {
+  for (auto& [page, damage] : damage_) {
+    if (server_of(page * kSectorsPerPage) == server) damage.at_stake = false;
+  }
+  for (const auto& [number, write] : in_flight_) each_damaged(write, [](Damage& damage) { damage.at_stake = true; });
+}
+
+bool VolumeModel::damaged(uint64_t offset, uint64_t bytes) const {
+  const auto found = damage_.lower_bound(offset / kPageBytes);
+  return found != damage_.end() && found->first * kPageBytes < offset + bytes;
+}
+
+bool VolumeModel::may_be_anything(uint64_t sector) const {
+  if (damage_.empty()) return false;
+  const auto found = damage_.find(sector / kSectorsPerPage);
+  return found != damage_.end() && found->second.anything;
 }
 
 Stamp VolumeModel::oldest_pending() const { return pending_reads_.empty() ? kNever : *pending_reads_.begin(); }

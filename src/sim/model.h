@@ -70,10 +70,22 @@ class VolumeModel {
   // The server forgot what it had not made durable (or may have).
   void server_lost(uint32_t server);
 
+  // The disk has spoilt that page of 4 KiB: a read of it may fail. `at_stake`: a crash of its server before
+  // damage_is_settled() may take what it finds for written (R-TORN), and from then on it may be anything.
+  void damage(uint64_t page, bool at_stake);
+  void damage_is_settled(uint32_t server);
+  // Whether a page with one of these bytes in it has been spoilt.
+  bool damaged(uint64_t offset, uint64_t bytes) const;
+
   // Which server holds the sector.
   uint32_t server_of(uint64_t sector) const;
 
  private:
+  bool may_be_anything(uint64_t sector) const;
+  // The spoilt pages that the write touches, in any part.
+  template <class Visit>
+  void each_damaged(const Pending& write, const Visit& visit);
+
   // Of these writes at least one is known to follow: several where a read could not tell them apart (zeros).
   using Follower = std::vector<uint64_t>;
   // A few followers, nearly always of one write each; kept without allocation for those.
@@ -161,6 +173,11 @@ class VolumeModel {
   SectorSet unflushed_;  // sectors with versions that no flush has covered
   std::multiset<Stamp> pending_reads_;
   std::map<uint64_t, Pending> in_flight_;  // writes by number
+  struct Damage {
+    bool at_stake = false;
+    bool anything = false;
+  };
+  std::map<uint64_t, Damage> damage_;  // by page
 };
 
 }  // namespace foreshard::sim

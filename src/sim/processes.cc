@@ -136,6 +136,7 @@ Task<void> ServerProcess::do_stop() {
   co_await server_->stop();
   const Result<void> closed = co_await store_->close();
   if (!closed) LOG_INFO("server {} does not close: {}", place_.id, closed.error().message());
+  stopped_well_ = closed.has_value();
   stopped_ = true;
 }
 
@@ -155,51 +156,85 @@ Task<void> ServerProcess::do_scrub() {
 
 // ---- the administrator
 
-AdminProcess::AdminProcess(SimRuntime& runtime, VolumePlan plan, uint64_t servers, Trouble& trouble)
-    : runtime_(runtime), plan_(plan), servers_(servers), trouble_(trouble) {
+AdminProcess::AdminProcess(SimRuntime& runtime, AdminTask task, uint64_t servers, Trouble& trouble)
+    : runtime_(runtime), task_(std::move(task)), servers_(servers), trouble_(trouble) {
   runtime_.executor().spawn(run());
 }
 
 Task<void> AdminProcess::run() {
-  Result<std::vector<uint32_t>> layout = co_await create();
-  if (layout)
-    layout_ = std::move(*layout);
-  else
-    trouble_.add("the volume is not made: " + layout.error().message());
+  meta_ = meta::RemoteMeta::create(runtime_, kMetaAddress);
+  while (!done()) {
+    const Result<void> tried = co_await try_once();
+    if (tried) continue;
+    last_error_ = tried.error().message();
+    const ErrorCode code = tried.error().code;
+    if (code == ErrorCode::kCorrupt || code == ErrorCode::kInvalid || code == ErrorCode::kUnsupported)
+      trouble_.add(fmt::format("the administrator cannot do it to '{}': {}", task_.volume, last_error_));
+    co_await runtime_.executor().sleep_for(200 * kMillisecond);
+  }
 }
 
-Task<Result<std::vector<uint32_t>>> AdminProcess::create() {
-  meta_ = meta::RemoteMeta::create(runtime_, kMetaAddress);
-  for (int tries = 0; tries < 100; ++tries) {
-    const auto servers = co_await volume::list_servers(*meta_);
-    if (servers && servers->size() == servers_) break;
-    co_await runtime_.executor().sleep_for(50 * kMillisecond);
+Task<Result<void>> AdminProcess::try_once() {
+  if (task_.kind == AdminTask::Kind::kRemove) {
+    const Result<void> removed = co_await volume::remove_volume(runtime_, *meta_, task_.volume);
+    if (!removed && removed.error().code != ErrorCode::kNotFound) co_return removed;
+    facts_ = VolumeFacts();
+    co_return Result<void>();
+  }
+  if (task_.kind == AdminTask::Kind::kCreate) {
+    CO_TRY_VOID(co_await create());
+  } else {
+    CO_TRY_VOID(co_await grow());
+  }
+  CO_TRY(facts_, co_await look());
+  co_return Result<void>();
+}
+
+// A creation that was broken off is removed first, as its message says.
+Task<Result<void>> AdminProcess::create() {
+  CO_TRY(const std::vector<meta::pb::Server> servers, co_await volume::list_servers(*meta_));
+  if (servers.size() < servers_) co_return fail(ErrorCode::kUnavailable, "not all servers have registered yet");
+  const Result<meta::pb::Volume> there = co_await volume::get_volume(*meta_, task_.volume);
+  if (there && there->state() == meta::pb::VOLUME_READY) co_return Result<void>();
+  if (there) {
+    CO_TRY_VOID(co_await volume::remove_volume(runtime_, *meta_, task_.volume));
+  } else if (there.error().code != ErrorCode::kNotFound) {
+    co_return fail(there.error());
   }
   volume::CreateOptions options;
-  options.name = kVolumeName;
-  options.size_bytes = plan_.size_bytes;
-  options.volumelet_bytes = plan_.volumelet_bytes;
-  CO_TRY(const meta::pb::Volume volume, co_await volume::create_volume(runtime_, *meta_, options));
+  options.name = task_.volume;
+  options.size_bytes = task_.size_bytes;
+  options.volumelet_bytes = task_.volumelet_bytes;
+  CO_TRY(const meta::pb::Volume made, co_await volume::create_volume(runtime_, *meta_, options));
+  co_return Result<void>();
+}
+
+// Attached volumes are grown by their driver, some time later.
+Task<Result<void>> AdminProcess::grow() {
+  CO_TRY(const bool done_already, co_await volume::resize_volume(runtime_, *meta_, task_.volume, task_.size_bytes));
+  if (done_already) co_return Result<void>();
+  CO_TRY(const meta::pb::Volume now, co_await volume::get_volume(*meta_, task_.volume));
+  if (now.size_bytes() < task_.size_bytes) co_return fail(ErrorCode::kBusy, "the driver has not grown it yet");
+  co_return Result<void>();
+}
+
+Task<Result<VolumeFacts>> AdminProcess::look() {
+  CO_TRY(const meta::pb::Volume volume, co_await volume::get_volume(*meta_, task_.volume));
   CO_TRY(const std::vector<meta::pb::Volumelet> volumelets,
          co_await volume::list_volumelets(*meta_, VolumeId{volume.id()}));
-  std::vector<uint32_t> layout;
+  VolumeFacts facts{volume.id(), volume.size_bytes(), {}};
   for (const meta::pb::Volumelet& volumelet : volumelets) {
-    layout.push_back(static_cast<uint32_t>(volumelet.replicas(0).server()));
+    facts.layout.push_back(static_cast<uint32_t>(volumelet.replicas(0).server()));
   }
-  co_return layout;
+  if (facts.layout.size() * volume.volumelet_bytes() < volume.size_bytes())
+    co_return fail(ErrorCode::kCorrupt, "the map does not cover the volume", volume.id());
+  co_return facts;
 }
 
 // ---- a driver and its clients
 
-DriverProcess::DriverProcess(SimRuntime& runtime, VolumeModel& model, uint64_t number, WorkloadOptions workload,
-                             uint64_t cache_bytes, uint64_t retained_bytes, Trouble& trouble)
-    : runtime_(runtime),
-      model_(model),
-      number_(number),
-      options_(workload),
-      cache_bytes_(cache_bytes),
-      retained_bytes_(retained_bytes),
-      trouble_(trouble) {
+DriverProcess::DriverProcess(SimRuntime& runtime, VolumeModel& model, DriverPlan plan, Trouble& trouble)
+    : runtime_(runtime), model_(model), plan_(std::move(plan)), trouble_(trouble) {
   runtime_.executor().spawn(run());
 }
 
@@ -207,12 +242,12 @@ Task<void> DriverProcess::run() {
   meta_ = meta::RemoteMeta::create(runtime_, kMetaAddress);
   while (driver_ == nullptr) {
     volume::DriverOptions options;
-    options.volume = kVolumeName;
+    options.volume = plan_.volume;
     options.zone = kZone;
-    options.cache_bytes = cache_bytes_;
-    options.retained_bytes_max = retained_bytes_;
+    options.cache_bytes = plan_.cache_bytes;
+    options.retained_bytes_max = plan_.retained_bytes;
     options.host = fmt::format("host{}", runtime_.node());
-    options.pid = number_;
+    options.pid = plan_.number;
     Result<std::unique_ptr<volume::Driver>> attached = co_await volume::Driver::attach(runtime_, *meta_, options);
     if (attached) {
       driver_ = std::move(*attached);
@@ -220,31 +255,42 @@ Task<void> DriverProcess::run() {
     }
     last_error_ = attached.error().message();
     const ErrorCode code = attached.error().code;
-    if (code == ErrorCode::kCorrupt) {
-      trouble_.add(fmt::format("driver {} cannot attach: {}", number_, last_error_));
+    if (code == ErrorCode::kCorrupt || (code == ErrorCode::kNotHere && plan_.data_is_gone)) {
+      refused_ = true;
+      if (!plan_.data_is_gone) trouble_.add(fmt::format("driver {} cannot attach: {}", plan_.number, last_error_));
       co_return;
     }
     co_await runtime_.executor().sleep_for(100 * kMillisecond);
   }
-  model_.driver_attached(number_);
-  runtime_.world().timeline().note(fmt::format("driver {} has attached", number_));
-  workload_.emplace(runtime_, *driver_, model_, number_, runtime_.random().fork(), options_);
+  const uint64_t epoch = driver_->status().epoch;
+  if (!plan_.epochs->insert({plan_.volume_id, epoch}).second)
+    trouble_.add(fmt::format("driver {} is not the first one to attach under epoch {}", plan_.number, epoch));
+  if (driver_->size_bytes() < model_.size_bytes()) {
+    trouble_.add(fmt::format("driver {} has attached {} bytes of a volume of {}", plan_.number, driver_->size_bytes(),
+                             model_.size_bytes()));
+  }
+  model_.driver_attached(plan_.number);
+  runtime_.world().timeline().note(fmt::format("driver {} has attached '{}'", plan_.number, plan_.volume));
+  workload_.emplace(runtime_, *driver_, model_, plan_.number, runtime_.random().fork(), plan_.workload);
   workload_->set_limit(allowed_);
   workload_->start();
 }
 
 std::string DriverProcess::state() const {
-  if (driver_ == nullptr) return fmt::format("driver {} is not attached, last: {}", number_, last_error_);
+  if (driver_ == nullptr) return fmt::format("driver {} is not attached, last: {}", plan_.number, last_error_);
   const volume::DriverStatus status = driver_->status();
   std::string text =
-      fmt::format("driver {} epoch {}: {} requests in flight, waiting for {};", number_, status.epoch,
+      fmt::format("driver {} epoch {}: {} requests in flight, waiting for {};", plan_.number, status.epoch,
                   status.requests_in_flight, status.waiting_for.empty() ? std::string("nothing") : status.waiting_for);
   for (const volume::ServerStatus& server : status.servers) text += fmt::format(" {}:{}", server.server, server.state);
+  if (ended()) text += "; it has ended: " + driver_->end_reason().message();
   return text;
 }
 
 void DriverProcess::wish(Wish wish) {
   wish_done_ = false;
+  wish_error_.reset();
+  detaching_ = wish == Wish::kDetach;
   runtime_.executor().spawn(carry_out(wish));
 }
 
@@ -253,13 +299,11 @@ Task<void> DriverProcess::carry_out(Wish wish) {
   if (wish == Wish::kReadAll) {
     result = co_await workload_->read_all();
   } else {
-    const VolumeModel::Pending pending = model_.begin_flush(number_);
+    const VolumeModel::Pending pending = model_.begin_flush(plan_.number);
     result = co_await driver_->detach();
     model_.end_flush(pending, result.has_value());
   }
-  // While faults happen a detach may end uncleanly.
-  if (!result && wish != Wish::kTryDetach)
-    trouble_.add(fmt::format("driver {}: {}", number_, result.error().message()));
+  if (!result) wish_error_ = result.error().message();
   wish_done_ = true;
 }
 

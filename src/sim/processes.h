@@ -1,11 +1,13 @@
 // The simulated processes of a region: metadata, storage server, driver with its clients, and the administrator
-// that makes the volume. Each is a thin owner of the real parts, started by RegionRun on a node and destroyed where
-// it stands when the node is killed.
+// who makes, grows and removes volumes. Each is a thin owner of the real parts, started by RegionRun on a node and
+// destroyed where it stands when the node is killed.
 #pragma once
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "index/map_index.h"
@@ -23,7 +25,6 @@
 namespace foreshard::sim {
 
 inline constexpr const char* kMetaAddress = "tcp:meta:1";
-inline constexpr const char* kVolumeName = "vol";
 inline constexpr const char* kZone = "z";
 
 // What something that should have worked came to.
@@ -76,6 +77,8 @@ class ServerProcess : public runtime::SimProcess {
   // Ends in good order; then stopped().
   void stop();
   bool stopped() const { return stopped_; }
+  // ... and the store was closed.
+  bool stopped_well() const { return stopped_well_; }
   // Then scrubbed().
   void scrub();
   const std::optional<std::vector<store::PageFault>>& scrubbed() const { return scrubbed_; }
@@ -96,42 +99,71 @@ class ServerProcess : public runtime::SimProcess {
   std::unique_ptr<store::ChunkStore> store_;
   std::unique_ptr<server::ReplicaServer> server_;
   meta::LeaseId lease_ = 0;
-  bool serving_ = false, failed_ = false, stopping_ = false, stopped_ = false;
+  bool serving_ = false, failed_ = false, stopping_ = false, stopped_ = false, stopped_well_ = false;
   std::optional<std::vector<store::PageFault>> scrubbed_;
 };
 
-struct VolumePlan {
+// What an administrator is to do to a volume, trying until it is done.
+struct AdminTask {
+  enum class Kind : uint8_t { kCreate, kGrow, kRemove };
+  Kind kind = Kind::kCreate;
+  std::string volume;
   uint64_t size_bytes = 0;
   uint64_t volumelet_bytes = 0;
 };
 
-// Makes the volume; then layout() says which server holds each volumelet.
+// What the metadata says of a volume.
+struct VolumeFacts {
+  uint64_t id = 0;
+  uint64_t size_bytes = 0;
+  std::vector<uint32_t> layout;  // the server of each volumelet
+};
+
 class AdminProcess : public runtime::SimProcess {
  public:
-  AdminProcess(runtime::SimRuntime& runtime, VolumePlan plan, uint64_t servers, Trouble& trouble);
-  const std::optional<std::vector<uint32_t>>& layout() const { return layout_; }
+  AdminProcess(runtime::SimRuntime& runtime, AdminTask task, uint64_t servers, Trouble& trouble);
+  bool done() const { return facts_.has_value(); }
+  const VolumeFacts& facts() const { return *facts_; }
+  const std::string& last_error() const { return last_error_; }
 
  private:
   runtime::Task<void> run();
-  runtime::Task<Result<std::vector<uint32_t>>> create();
+  runtime::Task<Result<void>> try_once();
+  runtime::Task<Result<void>> create();
+  runtime::Task<Result<void>> grow();
+  runtime::Task<Result<VolumeFacts>> look();
   runtime::SimRuntime& runtime_;
-  const VolumePlan plan_;
+  const AdminTask task_;
   const uint64_t servers_;
   Trouble& trouble_;
   std::unique_ptr<meta::RemoteMeta> meta_;
-  std::optional<std::vector<uint32_t>> layout_;
+  std::optional<VolumeFacts> facts_;
+  std::string last_error_;
+};
+
+struct DriverPlan {
+  std::string volume;
+  uint64_t volume_id = 0;
+  uint64_t number = 0;  // 1, 2, ... of all drivers of the run
+  std::set<std::pair<uint64_t, uint64_t>>* epochs = nullptr;  // (volume id, epoch) of all that have attached
+  WorkloadOptions workload;
+  uint64_t cache_bytes = 0, retained_bytes = 0;
+  bool data_is_gone = false;  // a server has lost what only it had: attaching must be refused
 };
 
 // Attaches, taking over when it must, and lets the clients work.
 class DriverProcess : public runtime::SimProcess {
  public:
-  DriverProcess(runtime::SimRuntime& runtime, VolumeModel& model, uint64_t number, WorkloadOptions workload,
-                uint64_t cache_bytes, uint64_t retained_bytes, Trouble& trouble);
+  DriverProcess(runtime::SimRuntime& runtime, VolumeModel& model, DriverPlan plan, Trouble& trouble);
   bool attached() const { return driver_ != nullptr; }
+  // The attach was refused because data is gone.
+  bool refused() const { return refused_; }
   bool finished() const { return !workload_ || workload_->finished(); }
-  bool fenced() const { return workload_ && workload_->fenced(); }
+  bool detaching() const { return detaching_; }
+  bool ended() const { return driver_ != nullptr && driver_->ended().is_set(); }
   uint64_t done() const { return workload_ ? workload_->done() : 0; }
-  uint64_t refused() const { return workload_ ? workload_->refused() : 0; }
+  uint64_t size_bytes() const { return driver_->size_bytes(); }
+  const std::set<uint64_t>& unreadable() const { return workload_->unreadable(); }
   void allow(uint64_t more) {
     allowed_ = done() + more;
     if (workload_) workload_->set_limit(allowed_);
@@ -141,25 +173,27 @@ class DriverProcess : public runtime::SimProcess {
   }
   std::string state() const;
 
-  // What the run asks of it besides the clients; wish_done() when it has been done.
-  enum class Wish : uint8_t { kReadAll, kDetach, kTryDetach };
+  // What the run asks of it besides the clients; wish_done() when it has been done, wish_error() with what result.
+  enum class Wish : uint8_t { kReadAll, kDetach };
   void wish(Wish wish);
   bool wish_done() const { return wish_done_; }
+  const std::optional<std::string>& wish_error() const { return wish_error_; }
 
  private:
   runtime::Task<void> run();
   runtime::Task<void> carry_out(Wish wish);
   runtime::SimRuntime& runtime_;
   VolumeModel& model_;
-  const uint64_t number_;
-  const WorkloadOptions options_;
-  const uint64_t cache_bytes_, retained_bytes_;
+  const DriverPlan plan_;
   Trouble& trouble_;
   std::unique_ptr<meta::RemoteMeta> meta_;
   std::unique_ptr<volume::Driver> driver_;
   std::optional<Workload> workload_;
   uint64_t allowed_ = 50;
+  bool refused_ = false;
+  bool detaching_ = false;
   bool wish_done_ = false;
+  std::optional<std::string> wish_error_;
   std::string last_error_;
 };
 

@@ -17,6 +17,7 @@ constexpr uint64_t kMillisecond = 1'000'000;
 constexpr uint64_t kSecond = 1'000 * kMillisecond;
 constexpr uint64_t kPatienceNs = 180 * kSecond;  // everything healed: by then all must have ended
 constexpr uint64_t kStarvedNs = 20 * kSecond;    // nothing ended for so long: no more faults until something does
+constexpr uint64_t kRecoveryNs = 40 * kSecond;   // after the last fault of a burst: by then all works again
 constexpr size_t kRecentLines = 40;
 
 }  // namespace
@@ -28,29 +29,29 @@ std::string RegionOutcome::summary() const {
 
 // What the run draws comes from the seed too, apart from the world's own choices.
 RegionRun::RegionRun(RegionOptions options)
-    : options_(options),
-      world_(options.seed),
-      random_(mix64(options.seed)),
-      volume_bytes_((4 + random_.below(13)) << 20),
-      volumelet_bytes_(uint64_t{1} << (20 + random_.below(2))),
-      model_(volume_bytes_, options.seed) {
-  hammer_ = random_.chance(0.2);
-  full_ = random_.chance(0.15);
-  if (!options_.perfect_store && random_.chance(0.25)) rots_max_ = 1 + random_.below(4);
+    : options_(options), world_(options.seed), random_(mix64(options.seed)) {
   set_log_level(options_.verbose ? LogLevel::kDebug : LogLevel::kWarn);
   set_log_sink([this](LogLevel level, std::string_view line) {
     world_.timeline().note("log: " + std::string(line));
-    if (level == LogLevel::kError) model_.violate("an error was logged: " + std::string(line));
+    if (level == LogLevel::kError) violate("an error was logged: " + std::string(line));
   });
   if (options_.verbose) world_.timeline().set_trace([](const std::string& line) { fmt::print("{}\n", line); });
 }
 
 RegionRun::~RegionRun() { set_log_sink({}); }
 
+void RegionRun::violate(std::string what) { trouble_.add(std::move(what)); }
+
+bool RegionRun::violated() const {
+  if (trouble_.text) return true;
+  return std::any_of(volumes_.begin(), volumes_.end(),
+                     [](const auto& volume) { return volume->model && volume->model->violation(); });
+}
+
 RegionOutcome RegionRun::run() {
   build();
-  if (create_volume()) {
-    start_driver(hosts_[active_]);
+  if (create_main_volume()) {
+    start_driver(*volumes_[0]);
     drive();
     if (!violated()) finish();
   }
@@ -59,8 +60,12 @@ RegionOutcome RegionRun::run() {
 
 RegionOutcome RegionRun::outcome() {
   RegionOutcome result;
-  result.violation = model_.violation();
-  if (!result.violation && trouble_.text) result.violation = trouble_.text;
+  for (const auto& volume : volumes_) {
+    if (!volume->model || !volume->model->violation()) continue;
+    result.violation = fmt::format("volume '{}': {}", volume->name, *volume->model->violation());
+    break;
+  }
+  if (!result.violation) result.violation = trouble_.text;
   result.operations = operations();
   result.faults = world_.timeline().fault_count();
   result.takeovers = takeovers_;
@@ -68,7 +73,6 @@ RegionOutcome RegionRun::outcome() {
   result.steps = world_.steps();
   result.fingerprint = world_.fingerprint();
   result.counters = world_.counters();
-  if (refused_ > 0) result.counters["(requests refused as expected)"] = refused_;
   const auto& recent = world_.timeline().recent();
   const size_t skip = recent.size() > kRecentLines ? recent.size() - kRecentLines : 0;
   result.recent.assign(recent.begin() + static_cast<int64_t>(skip), recent.end());
@@ -77,8 +81,20 @@ RegionOutcome RegionRun::outcome() {
 
 // ---- building
 
+VolumeRun& RegionRun::add_volume(std::string name) {
+  auto volume = std::make_unique<VolumeRun>();
+  volume->name = std::move(name);
+  for (size_t i = 0; i < volume->hosts.size(); ++i)
+    volume->hosts[i].node = world_.add_node(fmt::format("host-{}{}", volume->name, i));
+  volumes_.push_back(std::move(volume));
+  return *volumes_.back();
+}
+
 void RegionRun::build() {
   meta_node_ = world_.add_node("meta");
+  admin_node_ = world_.add_node("admin");
+  full_ = random_.chance(0.15);
+  if (!options_.perfect_store && random_.chance(0.3)) damages_left_ = 1 + random_.below(6);
   const uint64_t servers = 3 + random_.below(4);
   for (uint64_t id = 1; id <= servers; ++id) {
     auto server = std::make_unique<Server>();
@@ -89,7 +105,15 @@ void RegionRun::build() {
     configure_store(*server);
     servers_.push_back(std::move(server));
   }
-  for (const char* name : {"host-a", "host-b"}) hosts_.push_back(Host{world_.add_node(name), 0});
+  VolumeRun& main = add_volume("main");
+  main.bytes = (4 + random_.below(13)) << 20;
+  main.volumelet_bytes = uint64_t{1} << (20 + random_.below(2));
+  main.hammer = random_.chance(0.2);
+  if (random_.chance(0.5)) {
+    VolumeRun& side = add_volume("side");
+    side.bytes = (1 + random_.below(4)) << 20;
+    side.volumelet_bytes = uint64_t{1} << 20;
+  }
   start_meta();
   for (const auto& server : servers_) start_server(*server);
 }
@@ -116,20 +140,15 @@ void RegionRun::configure_store(Server& server) {
   store.scrub_bytes_per_second = 0;
 }
 
-bool RegionRun::create_volume() {
-  const Host& host = hosts_[0];
-  world_.start(host.node, [this](SimRuntime& runtime) {
-    return std::make_unique<AdminProcess>(runtime, VolumePlan{volume_bytes_, volumelet_bytes_}, servers_.size(),
-                                          trouble_);
-  });
-  const auto& admin = static_cast<AdminProcess&>(*world_.process(host.node));
-  if (!run_until([&] { return admin.layout().has_value(); }, kPatienceNs)) {
-    if (!trouble_.text) model_.violate("the volume is not made in time");
+bool RegionRun::create_main_volume() {
+  VolumeRun& main = *volumes_[0];
+  start_admin({AdminTask::Kind::kCreate, main.name, main.bytes, main.volumelet_bytes});
+  if (!run_until([this] { return admin()->done(); }, kPatienceNs)) {
+    if (!violated()) violate("the volume is not made in time: " + admin()->last_error());
     return false;
   }
-  layout_ = *admin.layout();
-  model_.set_layout(volumelet_bytes_, layout_);
-  world_.kill(host.node, Crash::kProcess);
+  adopt_new_volume(main);
+  stop_admin();
   return true;
 }
 
@@ -147,38 +166,76 @@ void RegionRun::start_server(Server& server) {
   });
 }
 
-void RegionRun::start_driver(Host& host) {
-  host.driver = ++drivers_;
-  WorkloadOptions workload;
+void RegionRun::start_driver(VolumeRun& volume, bool data_is_gone) {
+  DriverPlan plan;
+  plan.volume = volume.name;
+  plan.volume_id = volume.id;
+  plan.number = volume.host().driver = ++drivers_;
+  volume.host().started_ns = world_.now_ns();
+  plan.epochs = &epochs_;
+  plan.data_is_gone = data_is_gone;
+  WorkloadOptions& workload = plan.workload;
   workload.operations = UINT64_MAX;
-  workload.clients = 1 + static_cast<uint32_t>(random_.below(12));
-  workload.volumelet_bytes = volumelet_bytes_;
+  workload.clients = 1 + static_cast<uint32_t>(random_.below(volume.name == "main" ? 12 : 4));
+  if (volume.hammer) workload.clients = 8 + static_cast<uint32_t>(random_.below(8));
+  workload.volumelet_bytes = volume.volumelet_bytes;
   workload.bytes_max = 32u << 10;
-  workload.hammer = hammer_;
-  workload.corrupt_expected = rots_max_ > 0;
-  workload.full_expected = full_;
-  if (hammer_) workload.clients = 8 + static_cast<uint32_t>(random_.below(8));
+  workload.hammer = volume.hammer;
   workload.flush_chance = random_.chance(0.5) ? 0.05 : 0.01;
-  const uint64_t cache_bytes = random_.chance(0.3) ? 0 : (64u << 10) << random_.below(6);
-  const uint64_t retained_bytes = (64u << 10) << random_.below(6);
-  world_.start(host.node, [this, &host, workload, cache_bytes, retained_bytes](SimRuntime& runtime) {
-    return std::make_unique<DriverProcess>(runtime, model_, host.driver, workload, cache_bytes, retained_bytes,
-                                           trouble_);
+  workload.excused = [this, &volume](ErrorCode code, uint64_t offset, uint64_t bytes, uint64_t begun_ns) {
+    return excused(volume, code, offset, bytes, begun_ns);
+  };
+  workload.clock_ns = [this] { return world_.now_ns(); };
+  plan.cache_bytes = random_.chance(0.3) ? 0 : (64u << 10) << random_.below(6);
+  plan.retained_bytes = (64u << 10) << random_.below(6);
+  VolumeModel& model = *volume.model;
+  world_.start(volume.host().node, [this, &model, plan](SimRuntime& runtime) {
+    return std::make_unique<DriverProcess>(runtime, model, plan, trouble_);
   });
+}
+
+// ---- what clients may be told
+
+// `begun_ns` is of the world's time. A flush concerns no range.
+bool RegionRun::excused(const VolumeRun& volume, ErrorCode code, uint64_t offset, uint64_t bytes, uint64_t begun_ns) {
+  const auto on_server = [&](const auto& matches) {
+    if (bytes == 0) return std::any_of(servers_.begin(), servers_.end(), [&](const auto& s) { return matches(*s); });
+    for (uint64_t sector = offset / kSectorBytes; sector <= (offset + bytes - 1) / kSectorBytes; ++sector) {
+      if (matches(server_with(volume.model->server_of(sector)))) return true;
+    }
+    return false;
+  };
+  const char* why = nullptr;
+  if (code == ErrorCode::kNoSpace) {
+    const bool full = on_server([&](const Server& server) {
+      return server.full_until_ns >= begun_ns || (full_ && server.place.id == 1);
+    });
+    if (full) why = "refused: no space";
+  } else if (code == ErrorCode::kIo && bytes > 0) {
+    if (on_server([&](const Server& server) { return server.read_errors_until_ns >= begun_ns; }))
+      why = "refused: read error";
+  } else if (code == ErrorCode::kCorrupt && bytes > 0) {
+    for (const auto& server : servers_) place_damage(*server);
+    const bool unplaced = on_server([&](const Server& server) { return !server.unplaced.empty(); });
+    if (unplaced || volume.model->damaged(offset, bytes)) why = "refused: corrupt";
+  }
+  if (why != nullptr) world_.timeline().count(why, volume.name);
+  return why != nullptr;
 }
 
 // ---- running
 
-DriverProcess* RegionRun::driver() {
-  const Host& host = hosts_[active_];
+DriverProcess* RegionRun::driver_on(const Host& host) {
   return host.driver == 0 ? nullptr : static_cast<DriverProcess*>(world_.process(host.node));
 }
 
-uint64_t RegionRun::operations() const {
-  uint64_t sum = operations_done_;
-  for (const Host& host : hosts_) {
-    if (host.driver != 0)
-      sum += static_cast<DriverProcess*>(const_cast<runtime::SimWorld&>(world_).process(host.node))->done();
+uint64_t RegionRun::operations() {
+  uint64_t sum = 0;
+  for (const auto& volume : volumes_) {
+    sum += volume->operations_gone;
+    for (const Host& host : volume->hosts) {
+      if (host.driver != 0) sum += driver_on(host)->done();
+    }
   }
   return sum;
 }
@@ -196,7 +253,7 @@ bool RegionRun::run_until(const std::function<bool()>& predicate, uint64_t durat
       return failed || violated() || predicate();
     };
     const bool stopped = world_.run_until(stop, until_ns);
-    if (world_.livelocked()) model_.violate("a livelock: coroutines run and time does not move");
+    if (world_.livelocked()) violate("a livelock: coroutines run and time does not move");
     if (failed) {
       look_after();
       continue;
@@ -215,122 +272,79 @@ void RegionRun::look_after() {
   }
 }
 
+std::string RegionRun::states() {
+  std::string text;
+  for (const auto& volume : volumes_) {
+    text += fmt::format(" '{}': {};", volume->name,
+                        volume->has_driver() ? driver(*volume)->state() : std::string("no driver"));
+  }
+  return text;
+}
+
+// False when nothing has ended for a while: a takeover takes up to ten seconds, and drivers that are killed sooner,
+// again and again, never come to work.
+bool RegionRun::progress_in_time() {
+  const uint64_t done = operations();
+  if (done != last_operations_) last_operations_ = done, last_progress_ns_ = world_.now_ns();
+  const uint64_t since_ns = world_.now_ns() - last_progress_ns_;
+  if (since_ns > kPatienceNs) violate("no request ends any more:" + states());
+  return since_ns <= kStarvedNs;
+}
+
 void RegionRun::drive() {
-  uint64_t last = operations(), since_ns = world_.now_ns();
+  const uint64_t end_ns = world_.now_ns() + options_.virtual_ns_min;
+  last_progress_ns_ = world_.now_ns();
   while (!violated()) {
-    const uint64_t done = operations();
-    if (done != last) last = done, since_ns = world_.now_ns();
-    if (done >= options_.operations_min && world_.timeline().fault_count() >= options_.faults_min) return;
-    if (world_.now_ns() - since_ns > kPatienceNs) {
-      model_.violate("no request ends any more: " + (driver() == nullptr ? "no driver" : driver()->state()));
-      return;
-    }
-    const uint64_t more = 20 + random_.below(120);
-    for (const Host& host : hosts_) {
-      if (host.driver != 0) static_cast<DriverProcess*>(world_.process(host.node))->allow(more + 10);
+    const bool enough =
+        operations() >= options_.operations_min && world_.timeline().fault_count() >= options_.faults_min;
+    if (enough && world_.now_ns() >= end_ns) return;
+    burst();
+    if (!violated()) calm();
+  }
+}
+
+// Faults close upon each other.
+void RegionRun::burst() {
+  for (uint64_t left = 3 + random_.below(12); left > 0 && !violated(); --left) {
+    const uint64_t done = operations(), more = 10 + random_.below(50);
+    for (const auto& volume : volumes_) {
+      for (const Host& host : volume->hosts) {
+        if (host.driver != 0) driver_on(host)->allow(more + 10);
+      }
     }
     run_until([&] { return operations() >= done + more; }, 5 * kMillisecond + random_.below(2 * kSecond));
-    // A takeover takes up to ten seconds; drivers that are killed sooner, again and again, never come to work.
-    const bool starved = world_.now_ns() - since_ns > kStarvedNs;
-    Host& other = hosts_[1 - active_];
-    if (starved && other.driver != 0) kill_driver(other);
-    if (!violated() && !starved) inject();
+    if (violated() || !progress_in_time()) return;
+    tend();
+    inject();
   }
 }
 
-// ---- the end
-
-void RegionRun::heal() {
-  quiet_ = true;
-  world_.run_for(10 * kMillisecond);  // resets that are under way
-  world_.fabric().heal_all();
-  world_.fabric().knobs() = {};
-  if (!world_.running(meta_node_)) start_meta();
-  for (const auto& server : servers_) {
-    if (world_.running(server->node))
-      world_.resume(server->node);
-    else
-      start_server(*server);
-    server->index.repair();
-    for (runtime::SimStorage* storage : world_.storages(server->node)) storage->repair();
-  }
-  for (const Host& host : hosts_) {
-    if (world_.running(host.node)) world_.resume(host.node);
-  }
-}
-
-// One driver that is attached and not superseded, its clients done.
-bool RegionRun::settle_driver() {
-  if (driver() == nullptr) start_driver(hosts_[active_]);
-  Host& other = hosts_[1 - active_];
-  if (!driver()->attached() && other.driver != 0) kill_driver(other);
-  if (!run_until([this] { return driver()->attached(); }, kPatienceNs)) {
-    if (!violated()) model_.violate("no driver can attach: " + driver()->state());
-    return false;
-  }
-  driver()->stop_clients();
-  if (!run_until([this] { return driver()->finished(); }, kPatienceNs)) {
-    if (!violated()) model_.violate("requests do not end: " + driver()->state());
-    return false;
-  }
-  for (Host& host : hosts_) {
-    if (&host != &hosts_[active_] && host.driver != 0) kill_driver(host);
-  }
-  return true;
-}
-
-bool RegionRun::do_task(DriverProcess::Wish wish, const char* what) {
-  driver()->wish(wish);
-  if (run_until([this] { return driver()->wish_done(); }, kPatienceNs)) return true;
-  if (!violated()) model_.violate(fmt::format("it does not end: {}: {}", what, driver()->state()));
-  return false;
-}
-
-// The server's process, while it serves.
-ServerProcess* RegionRun::serving(const Server& server) {
-  if (!world_.running(server.node)) return nullptr;
-  auto* process = static_cast<ServerProcess*>(world_.process(server.node));
-  return process->serving() && !process->failed() ? process : nullptr;
-}
-
-void RegionRun::scrub() {
-  for (const auto& server : servers_) {
-    if (!run_until([&] { return serving(*server) != nullptr; }, kPatienceNs)) {
-      if (!violated()) model_.violate(fmt::format("server {} does not serve again", server->place.id));
-      return;
+// Time passes, a little is done. Faults begun before come to an end.
+void RegionRun::calm() {
+  const uint64_t length_ns = 15 * kSecond + random_.below(120 * kSecond);
+  const uint64_t end_ns = world_.now_ns() + length_ns;
+  while (!violated() && world_.now_ns() < end_ns) {
+    for (const auto& volume : volumes_) {
+      if (volume->has_driver()) driver(*volume)->allow(1 + random_.below(6));
     }
-    ServerProcess& process = *serving(*server);
-    process.scrub();
-    if (!run_until([&] { return process.scrubbed().has_value(); }, kPatienceNs)) {
-      if (!violated()) model_.violate(fmt::format("the scrub of server {} does not end", server->place.id));
-      return;
-    }
-    if (process.scrubbed()->size() <= rots_) continue;
-    const store::PageFault& first = process.scrubbed()->front();
-    model_.violate(fmt::format("scrub of server {}: {} pages do not match, the first: chunk {} page {}",
-                               server->place.id, process.scrubbed()->size(), first.key.chunk, first.page));
+    run_until([] { return false; }, std::min(end_ns - world_.now_ns(), kSecond + random_.below(6 * kSecond)));
+    (void)progress_in_time();
+    tend();
   }
+  if (length_ns >= kRecoveryNs && !violated()) check_recovered();
 }
 
-void RegionRun::finish() {
-  using Wish = DriverProcess::Wish;
-  world_.timeline().note("healing; no more faults");
-  heal();
-  if (!settle_driver() || !do_task(Wish::kReadAll, "the last reading")) return;
-  if (!do_task(Wish::kDetach, "the detach")) return;
-  model_.driver_gone();
-  kill_driver(hosts_[active_]);
-  scrub();
-  if (violated()) return;
-  // What was detached in good order is durable to the last byte.
-  world_.timeline().note("power off, and on again");
-  kill_meta(Crash::kPower);
-  for (const auto& server : servers_) kill_server(*server, Crash::kPower);
-  heal();
-  start_driver(hosts_[active_]);
-  if (!settle_driver() || !do_task(Wish::kReadAll, "reading after the power went")) return;
-  if (!do_task(Wish::kDetach, "the last detach")) return;
-  scrub();
+// What must be true some time after the last fault, without anybody's help.
+void RegionRun::check_recovered() {
+  for (const auto& volume : volumes_) {
+    if (volume->life != VolumeRun::Life::kLive) continue;
+    const DriverProcess* now = driver(*volume);
+    if (now == nullptr || world_.now_ns() - volume->host().started_ns < kRecoveryNs) continue;
+    if (!now->attached()) violate("no driver is attached long after the last fault:" + states());
+    const DriverProcess* old = driver_on(volume->other());
+    if (old != nullptr && old->attached() && !old->ended() && !old->detaching())
+      violate("a driver that was superseded has not ended:" + old->state());
+  }
 }
 
 }  // namespace foreshard::sim

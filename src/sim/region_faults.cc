@@ -1,4 +1,5 @@
-// The faults of a run: what is broken, for how long, and what the model is told of it.
+// The faults of a run that strike processes and the network: what is broken, for how long, and what the models are
+// told of it.
 #include <algorithm>
 #include <iterator>
 
@@ -26,8 +27,21 @@ uint64_t RegionRun::soon_ns(uint64_t max_ns) {
 
 RegionRun::Server& RegionRun::any_server() {
   // In a hammered volume most faults go where the hammering is.
-  if (hammer_ && random_.chance(0.7)) return *servers_[layout_[random_.below(2)] - 1];
+  const VolumeRun& main = *volumes_[0];
+  if (main.hammer && random_.chance(0.7)) {
+    const uint64_t volumelet_sectors = main.volumelet_bytes / kSectorBytes;
+    return server_with(main.model->server_of(random_.below(2) * volumelet_sectors));
+  }
   return *servers_[random_.below(servers_.size())];
+}
+
+// One with a driver.
+VolumeRun& RegionRun::any_volume() {
+  if (volumes_.size() > 1 && random_.chance(0.25)) {
+    VolumeRun& side = *volumes_[1];
+    if (side.has_driver() && side.life == VolumeRun::Life::kLive) return side;
+  }
+  return *volumes_[0];
 }
 
 void RegionRun::inject() {
@@ -42,10 +56,13 @@ void RegionRun::inject() {
       {5, &RegionRun::fault_meta_kill},         {6, &RegionRun::fault_partition_server},
       {4, &RegionRun::fault_partition_meta},    {8, &RegionRun::fault_reset},
       {5, &RegionRun::fault_pause_server},      {4, &RegionRun::fault_pause_driver},
-      {6, &RegionRun::fault_takeover},          {4, &RegionRun::fault_slow_disk},
+      {8, &RegionRun::fault_takeover},          {4, &RegionRun::fault_slow_disk},
       {4, &RegionRun::fault_slow_network},      {6, &RegionRun::fault_disk_error},
       {4, &RegionRun::fault_clean_server},      {4, &RegionRun::fault_detach},
-      {10, &RegionRun::fault_reset_then_power}, {6, &RegionRun::fault_rot},
+      {10, &RegionRun::fault_reset_then_power}, {4, &RegionRun::fault_rot},
+      {4, &RegionRun::fault_spoilt_write},      {4, &RegionRun::fault_read_errors},
+      {3, &RegionRun::fault_disk_full},         {3, &RegionRun::fault_admin_kill},
+      {2, &RegionRun::fault_clock_jump},
   };
   uint32_t sum = 0;
   for (const Choice& choice : kChoices) sum += choice.weight;
@@ -60,10 +77,20 @@ void RegionRun::inject() {
 
 void RegionRun::kill_server(Server& server, Crash crash) {
   if (!world_.running(server.node)) return;
+  place_damage(server);
+  const auto& process = static_cast<ServerProcess&>(*world_.process(server.node));
+  // One that had ended in good order forgets nothing.
+  const bool forgets = !process.stopped_well();
   world_.kill(server.node, crash);
   if (crash == Crash::kPower) server.index.crash(random_);
   server.index.repair();
-  model_.server_lost(static_cast<uint32_t>(server.place.id));
+  // What no record in the index shows as somebody's is nobody's after a crash.
+  place_damage(server);
+  server.unplaced.clear();
+  if (!forgets) return;
+  for (const auto& volume : volumes_) {
+    if (volume->model) volume->model->server_lost(server.id());
+  }
 }
 
 void RegionRun::restart_later(Server& server) {
@@ -100,33 +127,6 @@ void RegionRun::fault_pause_server() {
   });
 }
 
-void RegionRun::fault_slow_disk() {
-  for (runtime::SimStorage* storage : world_.storages(any_server().node)) {
-    storage->knobs().slow_chance = 0.05;
-    storage->knobs().slow_ns_max = soon_ns(kSecond);
-    world_.at(world_.now_ns() + soon_ns(2 * kSecond), [storage] { storage->knobs().slow_chance = 0; });
-  }
-}
-
-// The next sync or write of the disk, or operation of the index, fails.
-void RegionRun::fault_disk_error() {
-  Server& server = any_server();
-  if (!world_.running(server.node)) return;
-  server.armed = true;
-  const uint64_t kind = random_.below(4);
-  if (kind == 0) {
-    world_.timeline().fault("index error", fmt::format("server-{}", server.place.id));
-    server.index.fail_after(random_.below(20));
-    return;
-  }
-  for (runtime::SimStorage* storage : world_.storages(server.node)) {
-    if (kind == 1)
-      storage->fail_next_write();
-    else
-      storage->fail_next_sync();
-  }
-}
-
 void RegionRun::fault_clean_server() {
   Server& server = any_server();
   if (!world_.running(server.node)) return;
@@ -139,21 +139,6 @@ void RegionRun::fault_clean_server() {
   if (server.starts != starts) return;
   kill_server(server, Crash::kProcess);
   restart_later(server);
-}
-
-// What one page of a slot holds is changed by itself. Only where nothing waits for a checkpoint: a page that a crash
-// could have torn is taken as it is found (R-TORN), and so rot there cannot be told.
-void RegionRun::fault_rot() {
-  if (rots_ >= rots_max_) return;
-  Server& server = any_server();
-  const auto settled = [&] {
-    const ServerProcess* process = serving(server);
-    return process != nullptr && process->settled();
-  };
-  if (!run_until(settled, 10 * kSecond)) return;
-  for (runtime::SimStorage* storage : world_.storages(server.node)) {
-    if (storage->rot("slots/")) ++rots_;
-  }
 }
 
 // ---- metadata
@@ -171,60 +156,72 @@ void RegionRun::fault_meta_kill() {
   });
 }
 
+void RegionRun::fault_admin_kill() {
+  if (admin() == nullptr || admin()->done()) return;
+  world_.timeline().count("administrator killed", admin_task_.volume);
+  world_.kill(admin_node_, Crash::kProcess);
+}
+
 // ---- drivers
 
-void RegionRun::kill_driver(Host& host) {
+void RegionRun::kill_driver(VolumeRun& volume, Host& host) {
   if (host.driver == 0) return;
-  auto& process = static_cast<DriverProcess&>(*world_.process(host.node));
-  operations_done_ += process.done();
-  refused_ += process.refused();
-  const bool active = &host == &hosts_[active_];
-  if (active) {
+  const auto& process = static_cast<DriverProcess&>(*world_.process(host.node));
+  volume.operations_gone += process.done();
+  if (&host == &volume.host()) {
     for (const auto& server : servers_) {
-      if (server->armed) model_.server_lost(static_cast<uint32_t>(server->place.id));
+      if (server->armed) volume.model->server_lost(server->id());
     }
-    model_.driver_gone();
+    volume.model->driver_gone();
   }
-  world_.kill(host.node, Crash::kProcess);
+  const bool detached = process.detaching() && process.wish_done() && !process.wish_error();
+  if (detached)
+    world_.stop(host.node);
+  else
+    world_.kill(host.node, Crash::kProcess);
   host.driver = 0;
 }
 
-void RegionRun::fault_driver_kill() {
-  kill_driver(hosts_[active_]);
+// On the same host or on the other one.
+void RegionRun::replace_driver(VolumeRun& volume) {
+  kill_driver(volume, volume.host());
   if (random_.chance(0.4)) {
-    const size_t other = 1 - active_;
-    if (hosts_[other].driver != 0) kill_driver(hosts_[other]);
-    active_ = other;
+    kill_driver(volume, volume.other());
+    volume.active = 1 - volume.active;
   }
   ++takeovers_;
-  start_driver(hosts_[active_]);
+  start_driver(volume);
 }
+
+void RegionRun::fault_driver_kill() { replace_driver(any_volume()); }
 
 void RegionRun::fault_driver_and_server() {
   const Crash crash = random_.chance(0.7) ? Crash::kPower : Crash::kProcess;
+  VolumeRun& volume = any_volume();
   Server& server = any_server();
   const bool server_first = random_.chance(0.5);
   if (server_first) kill_server(server, crash);
-  kill_driver(hosts_[active_]);
+  kill_driver(volume, volume.host());
   if (!server_first) kill_server(server, crash);
   restart_later(server);
   ++takeovers_;
-  start_driver(hosts_[active_]);
+  start_driver(volume);
 }
 
 void RegionRun::fault_everything() {
-  kill_driver(hosts_[active_]);
+  VolumeRun& volume = any_volume();
+  kill_driver(volume, volume.host());
   kill_meta(Crash::kPower);
   fault_all_servers_power();
   world_.at(world_.now_ns() + soon_ns(2 * kSecond), [this] {
     if (!world_.running(meta_node_)) start_meta();
   });
   ++takeovers_;
-  start_driver(hosts_[active_]);
+  start_driver(volume);
 }
 
 void RegionRun::fault_pause_driver() {
-  const Host& host = hosts_[active_];
+  const Host& host = any_volume().host();
   const uint64_t driver = host.driver;
   world_.pause(host.node);
   world_.at(world_.now_ns() + soon_ns(8 * kSecond), [this, &host, driver] {
@@ -234,11 +231,19 @@ void RegionRun::fault_pause_driver() {
 
 // Another host takes the volume over from a driver that stands still or cannot be reached, and that comes back.
 void RegionRun::fault_takeover() {
-  Host& old = hosts_[active_];
-  Host& next = hosts_[1 - active_];
-  if (!static_cast<DriverProcess*>(world_.process(old.node))->attached()) return;
-  if (next.driver != 0) kill_driver(next);
+  VolumeRun& volume = any_volume();
+  Host& old = volume.host();
+  if (!driver_on(old)->attached()) return;
+  kill_driver(volume, volume.other());
   const uint64_t how = random_.below(3);
+  // It was about to leave: what it still says to the metadata comes too late.
+  if (how > 0 && random_.chance(0.3) && !driver_on(old)->detaching()) {
+    world_.timeline().fault("takeover of a detach", fmt::format("from driver {}", old.driver));
+    driver_on(old)->stop_clients();
+    driver_on(old)->wish(DriverProcess::Wish::kDetach);
+    if (random_.chance(0.5)) run_until([] { return false; }, soon_ns(20 * kMillisecond));
+    if (violated()) return;
+  }
   if (how == 0) world_.pause(old.node);
   if (how >= 1) world_.fabric().partition(old.node, meta_node_);
   if (how == 2) {
@@ -249,39 +254,40 @@ void RegionRun::fault_takeover() {
   world_.timeline().fault("takeover", fmt::format("from driver {}", old.driver));
   ++takeovers_;
   for (const auto& server : servers_) {
-    if (server->armed) model_.server_lost(static_cast<uint32_t>(server->place.id));
+    if (server->armed) volume.model->server_lost(server->id());
   }
-  model_.driver_gone();
-  active_ = 1 - active_;
-  start_driver(next);
+  volume.model->driver_gone();
+  volume.active = 1 - volume.active;
+  start_driver(volume);
   const uint64_t driver = old.driver;
-  world_.at(world_.now_ns() + 2 * kSecond + soon_ns(10 * kSecond), [this, &old, driver] {
+  world_.at(world_.now_ns() + 2 * kSecond + soon_ns(10 * kSecond), [this, &volume, &old, driver] {
     // Also when another driver runs there by now: it would stay cut off.
     world_.fabric().heal_all();
     if (old.driver != driver) return;
     world_.resume(old.node);
     // The old one renewed its hint in time: then somebody has to turn it off.
-    if (this->driver() == nullptr || !this->driver()->attached()) kill_driver(old);
+    const DriverProcess* now = this->driver(volume);
+    if (&old != &volume.host() && (now == nullptr || !now->attached())) kill_driver(volume, old);
   });
 }
 
 void RegionRun::fault_detach() {
-  Host& host = hosts_[active_];
-  DriverProcess& process = *driver();
-  if (!process.attached()) return;
-  world_.timeline().fault("detach", fmt::format("driver {}", host.driver));
+  VolumeRun& volume = *volumes_[0];
+  DriverProcess& process = *driver(volume);
+  if (!process.attached() || process.detaching()) return;
+  world_.timeline().fault("detach", fmt::format("driver {}", volume.host().driver));
   process.stop_clients();
   if (run_until([&] { return process.finished(); }, 20 * kSecond)) {
-    process.wish(DriverProcess::Wish::kTryDetach);
+    process.wish(DriverProcess::Wish::kDetach);
     run_until([&] { return process.wish_done(); }, 60 * kSecond);
   }
-  fault_driver_kill();
+  if (!violated()) replace_driver(volume);
 }
 
 // ---- the network
 
 void RegionRun::fault_partition_server() {
-  const NodeId host = hosts_[active_].node, server = any_server().node;
+  const NodeId host = any_volume().host().node, server = any_server().node;
   const uint64_t way = random_.below(4);
   if (way == 0)
     world_.fabric().block(host, server);
@@ -293,25 +299,32 @@ void RegionRun::fault_partition_server() {
 }
 
 void RegionRun::fault_partition_meta() {
-  const NodeId node = random_.chance(0.5) ? hosts_[active_].node : any_server().node;
+  const NodeId node = random_.chance(0.5) ? any_volume().host().node : any_server().node;
   world_.fabric().partition(node, meta_node_);
   world_.at(world_.now_ns() + soon_ns(10 * kSecond), [this, node] { world_.fabric().heal(node, meta_node_); });
 }
 
 void RegionRun::fault_reset() {
-  const NodeId host = hosts_[active_].node;
+  const NodeId host = any_volume().host().node;
   world_.fabric().reset_one(host, random_.chance(0.2) ? meta_node_ : any_server().node);
 }
 
 // The answer to a write is lost, and soon after so is the write.
 void RegionRun::fault_reset_then_power() {
   Server& server = any_server();
-  world_.fabric().reset_one(hosts_[active_].node, server.node);
+  world_.fabric().reset_one(any_volume().host().node, server.node);
   world_.at(world_.now_ns() + random_.below(6 * kMillisecond), [this, &server] {
     if (quiet_) return;
     kill_server(server, Crash::kPower);
     restart_later(server);
   });
+}
+
+// By hours, forwards or backwards.
+void RegionRun::fault_clock_jump() {
+  const int64_t by_ns = static_cast<int64_t>(random_.below(7200 * kSecond)) - static_cast<int64_t>(3600 * kSecond);
+  const NodeId nodes[] = {meta_node_, admin_node_, any_server().node, any_volume().host().node};
+  world_.jump_wall_clock(nodes[random_.below(4)], by_ns);
 }
 
 void RegionRun::fault_slow_network() {

@@ -11,6 +11,7 @@ RegionOutcome run(uint64_t seed) {
   RegionOptions options;
   options.seed = seed;
   options.operations_min = 300;
+  options.virtual_ns_min = 60'000'000'000;
   return RegionRun(options).run();
 }
 

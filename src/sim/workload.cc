@@ -14,7 +14,8 @@ using volume::ZeroMode;
 
 Workload::Workload(runtime::Runtime& runtime, volume::BlockDevice& device, VolumeModel& model, uint64_t driver,
                    Random random, WorkloadOptions options)
-    : runtime_(runtime), device_(device), model_(model), driver_(driver), random_(random), options_(options) {
+    : runtime_(runtime), device_(device), model_(model), driver_(driver), random_(random), options_(options),
+      more_(runtime.executor()) {
   make_hot_spots();
 }
 
@@ -43,7 +44,7 @@ void Workload::start() {
 }
 
 Workload::Range Workload::pick(Random& random, uint64_t& sequential) {
-  const uint64_t size = model_.size_bytes();
+  const uint64_t size = size_bytes();
   Range range;
   const uint64_t kind = random.below(100);
   range.bytes = kind % 3 == 0 ? (1 + random.below(16)) * kSectorBytes : (1 + random.below(4)) * kPageBytes;
@@ -70,7 +71,7 @@ Workload::Range Workload::pick(Random& random, uint64_t& sequential) {
 
 // Whole chunks and more, so that stores give slots back.
 Workload::Range Workload::pick_large(Random& random) {
-  const uint64_t chunks = model_.size_bytes() / kChunkBytes;
+  const uint64_t chunks = size_bytes() / kChunkBytes;
   const uint64_t first = random.below(chunks);
   const uint64_t count = 1 + random.below(std::min<uint64_t>(3, chunks - first));
   return {first * kChunkBytes, count * kChunkBytes};
@@ -78,27 +79,33 @@ Workload::Range Workload::pick_large(Random& random) {
 
 Task<void> Workload::client(Random random) {
   const Running running(&running_);
-  uint64_t sequential = random.below(model_.size_bytes() / kPageBytes) * kPageBytes;
+  uint64_t sequential = random.below(size_bytes() / kPageBytes) * kPageBytes;
   while (!stopping_ && begun_ < options_.operations && !model_.violation()) {
     if (begun_ >= limit_) {
-      co_await runtime_.executor().sleep_for(10'000'000);
+      co_await more_.wait();
       continue;
     }
     ++begun_;
     const Range range = pick(random, sequential);
     const auto result = co_await operate(random, range);
-    if (!result && !expected(result.error().code)) {
-      const ErrorCode code = result.error().code;
-      if (code == ErrorCode::kFenced)
-        fenced_ = true;
-      else if (code != ErrorCode::kCancelled)
-        model_.violate("a request failed: " + result.error().message());
+    if (!result) {
+      if (result.error().code == ErrorCode::kFenced) fenced_ = true;
       co_return;
     }
-    if (!result) ++refused_;
     ++done_;
     if (random.chance(0.3)) co_await runtime_.executor().sleep_for(random.below(options_.think_ns_max));
   }
+}
+
+// An error that was to be expected is none. Those of a device that has ended are passed on; others are violations.
+Result<void> Workload::judge(const Result<void>& result, Range range, uint64_t begun_ns) {
+  if (result || expected(result.error().code, range, begun_ns)) return {};
+  const ErrorCode code = result.error().code;
+  if (code != ErrorCode::kFenced && code != ErrorCode::kCancelled) {
+    model_.violate(fmt::format("a request on {} bytes at {} failed: {}", range.bytes, range.offset,
+                               result.error().message()));
+  }
+  return result;
 }
 
 Task<Result<void>> Workload::operate(Random& random, Range range) {
@@ -120,58 +127,73 @@ Task<Result<void>> Workload::operate(Random& random, Range range) {
 
 Task<Result<void>> Workload::read(Range range) {
   Buffer buffer = Buffer::allocate(range.bytes);
+  const uint64_t begun_ns = clock_ns();
   const VolumeModel::Pending pending = model_.begin_read(driver_, range.offset, range.bytes);
-  auto result = co_await device_.read(range.offset, buffer.span());
+  const auto result = co_await device_.read(range.offset, buffer.span());
   if (result)
     model_.end_read(pending, buffer.span());
   else
     model_.forget(pending);
-  co_return result;
+  co_return judge(result, range, begun_ns);
+}
+
+// A request that was given up when its device ended may still happen; any other error is the end of it.
+void Workload::end_change(const VolumeModel::Pending& pending, const Result<void>& result, bool durable) {
+  const auto given_up = [](ErrorCode code) { return code == ErrorCode::kFenced || code == ErrorCode::kCancelled; };
+  if (result || given_up(result.error().code))
+    model_.end_write(pending, result.has_value(), durable);
+  else
+    model_.refuse_write(pending);
 }
 
 Task<Result<void>> Workload::write(Range range, bool durable) {
   Buffer buffer = Buffer::allocate(range.bytes);
+  const uint64_t begun_ns = clock_ns();
   const VolumeModel::Pending pending = model_.begin_write(driver_, range.offset, range.bytes, VolumeModel::Kind::kData);
   model_.fill(pending, buffer.span());
-  auto result = co_await device_.write(range.offset, buffer.span(), durable);
-  model_.end_write(pending, result.has_value(), durable);
-  co_return result;
+  const auto result = co_await device_.write(range.offset, buffer.span(), durable);
+  end_change(pending, result, durable);
+  co_return judge(result, range, begun_ns);
 }
 
 Task<Result<void>> Workload::zero(Range range, ZeroMode mode, bool durable) {
+  const uint64_t begun_ns = clock_ns();
   const VolumeModel::Pending pending = model_.begin_write(driver_, range.offset, range.bytes, VolumeModel::Kind::kZero);
-  auto result = co_await device_.zero(range.offset, range.bytes, mode, durable);
-  model_.end_write(pending, result.has_value(), durable);
-  co_return result;
+  const auto result = co_await device_.zero(range.offset, range.bytes, mode, durable);
+  end_change(pending, result, durable);
+  co_return judge(result, range, begun_ns);
 }
 
 // Zeroes the whole pages inside and leaves the edges alone.
 Task<Result<void>> Workload::discard(Range range, bool durable) {
+  const uint64_t begun_ns = clock_ns();
   const uint64_t first = (range.offset + kPageBytes - 1) / kPageBytes * kPageBytes;
   const uint64_t end = std::max(first, (range.offset + range.bytes) / kPageBytes * kPageBytes);
   if (end == first) {
-    auto nothing = co_await device_.discard(range.offset, range.bytes, durable);
-    co_return nothing;
+    const auto nothing = co_await device_.discard(range.offset, range.bytes, durable);
+    co_return judge(nothing, range, begun_ns);
   }
   const VolumeModel::Pending pending = model_.begin_write(driver_, first, end - first, VolumeModel::Kind::kZero);
-  auto result = co_await device_.discard(range.offset, range.bytes, durable);
-  model_.end_write(pending, result.has_value(), durable);
-  co_return result;
+  const auto result = co_await device_.discard(range.offset, range.bytes, durable);
+  end_change(pending, result, durable);
+  co_return judge(result, range, begun_ns);
 }
 
 Task<Result<void>> Workload::flush() {
+  const uint64_t begun_ns = clock_ns();
   const VolumeModel::Pending pending = model_.begin_flush(driver_);
-  auto result = co_await device_.flush();
+  const auto result = co_await device_.flush();
   model_.end_flush(pending, result.has_value());
-  co_return result;
+  co_return judge(result, {}, begun_ns);
 }
 
 Task<Result<void>> Workload::status(Range range) {
+  const uint64_t begun_ns = clock_ns();
   const VolumeModel::Pending pending = model_.begin_read(driver_, range.offset, range.bytes);
   const auto extents = co_await device_.block_status(range.offset, range.bytes, 64);
   if (!extents) {
     model_.forget(pending);
-    co_return fail(extents.error());
+    co_return judge(fail(extents.error()), range, begun_ns);
   }
   uint64_t at = range.offset;
   for (const Extent& extent : *extents) {
@@ -192,21 +214,38 @@ Task<Result<void>> Workload::status(Range range) {
 
 Task<Result<void>> Workload::read_all() {
   constexpr uint64_t kPartBytes = 1u << 20;
-  for (uint64_t offset = 0; offset < model_.size_bytes(); offset += kPartBytes) {
-    const Range range{offset, std::min(kPartBytes, model_.size_bytes() - offset)};
-    Result<void> whole = co_await read(range);
-    if (!whole && expected(whole.error().code)) whole = co_await read_by_pages(range);
-    if (!whole) co_return whole;
+  unreadable_.clear();
+  const uint64_t size = size_bytes();
+  for (uint64_t offset = 0; offset < size; offset += kPartBytes) {
+    const Range range{offset, std::min(kPartBytes, size - offset)};
+    Buffer buffer = Buffer::allocate(range.bytes);
+    const VolumeModel::Pending pending = model_.begin_read(driver_, range.offset, range.bytes);
+    const auto whole = co_await device_.read(range.offset, buffer.span());
+    if (whole) {
+      model_.end_read(pending, buffer.span());
+      continue;
+    }
+    model_.forget(pending);
+    CO_TRY_VOID(judge(whole, range, clock_ns()));
+    CO_TRY_VOID(co_await read_by_pages(range));
   }
   co_return Result<void>();
 }
 
 // All that is not rotten.
 Task<Result<void>> Workload::read_by_pages(Range range) {
+  Buffer buffer = Buffer::allocate(kPageBytes);
   for (uint64_t offset = range.offset; offset < range.offset + range.bytes; offset += kPageBytes) {
     const Range page{offset, std::min(kPageBytes, range.offset + range.bytes - offset)};
-    const Result<void> done = co_await read(page);
-    if (!done && !expected(done.error().code)) co_return done;
+    const VolumeModel::Pending pending = model_.begin_read(driver_, page.offset, page.bytes);
+    const auto done = co_await device_.read(page.offset, buffer.subspan(0, page.bytes));
+    if (done) {
+      model_.end_read(pending, buffer.subspan(0, page.bytes));
+      continue;
+    }
+    model_.forget(pending);
+    CO_TRY_VOID(judge(done, page, clock_ns()));
+    unreadable_.insert(offset / kPageBytes);
   }
   co_return Result<void>();
 }

@@ -7,8 +7,11 @@
 // ends (kFenced); any other error is a violation, unless told otherwise.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <set>
+#include <vector>
 
 #include "base/random.h"
 #include "runtime/io.h"
@@ -26,9 +29,10 @@ struct WorkloadOptions {
   uint64_t think_ns_max = 2'000'000;
   double flush_chance = 0.05;
   double large_chance = 0.03;     // zeroes and discards of whole chunks
-  bool hammer = false;            // everybody at the same few pages
-  bool corrupt_expected = false;  // a disk has rotted: a request that meets it may fail with kCorrupt
-  bool full_expected = false;     // a store is small: a write may be refused with kNoSpace
+  bool hammer = false;  // everybody at the same few pages
+  // Whether an error is the answer that a request on these bytes, begun then by that clock, was to expect.
+  std::function<bool(ErrorCode code, uint64_t offset, uint64_t bytes, uint64_t begun_ns)> excused = {};
+  std::function<uint64_t()> clock_ns = {};
 };
 
 class Workload {
@@ -38,18 +42,23 @@ class Workload {
 
   // Spawns the clients; device and model outlive them.
   void start();
-  void stop() { stopping_ = true; }
+  void stop() {
+    stopping_ = true;
+    more_.wake_all();
+  }
   // Clients wait once that many operations have begun, until the limit is raised.
-  void set_limit(uint64_t operations) { limit_ = operations; }
+  void set_limit(uint64_t operations) {
+    limit_ = operations;
+    more_.wake_all();
+  }
   bool finished() const { return started_ && running_ == 0; }
   uint64_t done() const { return done_; }
-  // Of those, the ones that ended with an error that was to be expected.
-  uint64_t refused() const { return refused_; }
   // The device said that another driver has taken over.
   bool fenced() const { return fenced_; }
 
-  // Reads the whole volume once and checks it.
+  // Reads the whole volume once and checks it; then unreadable() are the pages that could not be.
   runtime::Task<Result<void>> read_all();
+  const std::set<uint64_t>& unreadable() const { return unreadable_; }
 
  private:
   struct Range {
@@ -66,10 +75,14 @@ class Workload {
   runtime::Task<Result<void>> operate(Random& random, Range range);
   runtime::Task<Result<void>> read(Range range);
   runtime::Task<Result<void>> read_by_pages(Range range);
-  bool expected(ErrorCode code) const {
-    return (options_.corrupt_expected && code == ErrorCode::kCorrupt) ||
-           (options_.full_expected && code == ErrorCode::kNoSpace);
+  bool expected(ErrorCode code, Range range, uint64_t begun_ns) const {
+    return options_.excused && options_.excused(code, range.offset, range.bytes, begun_ns);
   }
+  Result<void> judge(const Result<void>& result, Range range, uint64_t begun_ns);
+  void end_change(const VolumeModel::Pending& pending, const Result<void>& result, bool durable);
+  uint64_t clock_ns() const { return options_.clock_ns ? options_.clock_ns() : 0; }
+  // What both the model and this device have.
+  uint64_t size_bytes() const { return std::min(model_.size_bytes(), device_.size_bytes()); }
   Range pick_large(Random& random);
   runtime::Task<Result<void>> write(Range range, bool durable);
   runtime::Task<Result<void>> zero(Range range, volume::ZeroMode mode, bool durable);
@@ -85,8 +98,10 @@ class Workload {
   const uint64_t driver_;
   Random random_;
   const WorkloadOptions options_;
+  runtime::WaitQueue more_;    // the limit was raised
   std::vector<uint64_t> hot_;  // offsets
-  uint64_t begun_ = 0, done_ = 0, refused_ = 0;
+  std::set<uint64_t> unreadable_;
+  uint64_t begun_ = 0, done_ = 0;
   uint64_t limit_ = UINT64_MAX;
   uint32_t running_ = 0;
   bool started_ = false, stopping_ = false;

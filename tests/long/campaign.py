@@ -20,13 +20,13 @@ class Campaign:
     def __init__(self, name, seed=None):
         self.name = name
         STATE.parent.mkdir(parents=True, exist_ok=True)
-        noted = self._noted("seed")
+        noted = self.noted("seed")
         self.seed = seed or (int(noted[-1]) if noted else time.time_ns())
         if not noted:
             self.note("seed", self.seed)
         print(f"seed {self.seed}", flush=True)
 
-    def _noted(self, what):
+    def noted(self, what):
         if not STATE.exists():
             return []
         prefix = f"{self.name} {what} "
@@ -38,7 +38,7 @@ class Campaign:
 
     def done(self, what):
         """How many rounds of this kind are done."""
-        return len(self._noted(what))
+        return len(self.noted(what))
 
     def chance(self, what, number):
         return random.Random(f"{self.seed}.{what}.{number}")
