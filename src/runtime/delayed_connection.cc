@@ -149,6 +149,7 @@ class DelayedConnection final : public Connection {
   bool start_write(IoOp& op, std::span<const iovec> from) override { return line_->inner().start_write(op, from); }
   void shutdown() override { line_->shutdown(); }
   std::string peer() const override { return line_->inner().peer(); }
+  std::string peer_group() const override { return line_->inner().peer_group(); }
 
  private:
   std::shared_ptr<DelayLine> line_;

@@ -91,6 +91,9 @@ class Connection {
   virtual void shutdown() = 0;
   // For logs: who is at the other end, as far as known.
   virtual std::string peer() const = 0;
+  // Whose connection it is where connections are shared out: the same for all of one process (unix sockets) or of one
+  // host (TCP; of one /64 with IPv6).
+  virtual std::string peer_group() const { return peer(); }
   // The bytes never leave this process's memory: checksums against the way between would guard nothing.
   virtual bool in_process() const { return false; }
 

@@ -60,6 +60,7 @@ class SimConnection final : public Connection {
   std::string peer() const override {
     return fmt::format("node {} at {}", link_->ends[1 - side_].node, link_->address);
   }
+  std::string peer_group() const override { return fmt::format("node {}", link_->ends[1 - side_].node); }
 
  private:
   SimEnd& mine() { return link_->ends[side_]; }

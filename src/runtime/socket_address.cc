@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -80,6 +81,23 @@ std::string address_text(const SocketAddress& address) {
     return fmt::format("unix:{}", reinterpret_cast<const sockaddr_un&>(address.storage).sun_path);
   }
   return "";
+}
+
+std::string host_group(const SocketAddress& address) {
+  char text[INET6_ADDRSTRLEN];
+  if (address.family() == AF_INET) {
+    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address.storage).sin_addr, text, sizeof(text));
+    return text;
+  }
+  if (address.family() != AF_INET6) return address_text(address);
+  in6_addr host = reinterpret_cast<const sockaddr_in6&>(address.storage).sin6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&host)) {
+    inet_ntop(AF_INET, host.s6_addr + 12, text, sizeof(text));
+    return text;
+  }
+  std::fill(host.s6_addr + 8, host.s6_addr + 16, 0);
+  inet_ntop(AF_INET6, &host, text, sizeof(text));
+  return std::string(text) + "/64";
 }
 
 }  // namespace foreshard::runtime

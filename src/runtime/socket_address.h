@@ -35,4 +35,7 @@ Result<SocketAddress> tcp_address(std::string_view host_and_port, bool numeric_o
 // "tcp:host:port", "unix:path", or "" when it has no name.
 std::string address_text(const SocketAddress& address);
 
+// The host of a TCP peer without its port; with IPv6 the /64, within which one host may take any address it likes.
+std::string host_group(const SocketAddress& address);
+
 }  // namespace foreshard::runtime

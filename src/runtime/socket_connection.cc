@@ -59,8 +59,13 @@ class SocketWriter final : public SocketSide {
 
 class SocketConnection final : public Connection {
  public:
-  SocketConnection(Reactor& reactor, FileDescriptor socket, std::string peer)
-      : reactor_(reactor), socket_(std::move(socket)), peer_(std::move(peer)), reader_(*this), writer_(*this) {}
+  SocketConnection(Reactor& reactor, FileDescriptor socket, std::string peer, std::string peer_group)
+      : reactor_(reactor),
+        socket_(std::move(socket)),
+        peer_(std::move(peer)),
+        peer_group_(std::move(peer_group)),
+        reader_(*this),
+        writer_(*this) {}
   ~SocketConnection() override {
     reader_.withdraw();
     writer_.withdraw();
@@ -73,6 +78,7 @@ class SocketConnection final : public Connection {
     ::shutdown(socket_.get(), SHUT_RDWR);
   }
   std::string peer() const override { return peer_; }
+  std::string peer_group() const override { return peer_group_.empty() ? peer_ : peer_group_; }
 
   Reactor& reactor() { return reactor_; }
   int fd() const { return socket_.get(); }
@@ -89,6 +95,7 @@ class SocketConnection final : public Connection {
   Reactor& reactor_;
   FileDescriptor socket_;
   std::string peer_;
+  std::string peer_group_;
   bool shut_ = false;
   SocketReader reader_;
   SocketWriter writer_;
@@ -201,8 +208,9 @@ void SocketWriter::finished(int32_t result) {
 
 }  // namespace
 
-std::unique_ptr<Connection> make_socket_connection(Reactor& reactor, FileDescriptor socket, std::string peer) {
-  return std::make_unique<SocketConnection>(reactor, std::move(socket), std::move(peer));
+std::unique_ptr<Connection> make_socket_connection(Reactor& reactor, FileDescriptor socket, std::string peer,
+                                                   std::string peer_group) {
+  return std::make_unique<SocketConnection>(reactor, std::move(socket), std::move(peer), std::move(peer_group));
 }
 
 }  // namespace foreshard::runtime

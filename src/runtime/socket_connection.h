@@ -14,6 +14,7 @@
 
 namespace foreshard::runtime {
 
-std::unique_ptr<Connection> make_socket_connection(Reactor& reactor, FileDescriptor socket, std::string peer);
+std::unique_ptr<Connection> make_socket_connection(Reactor& reactor, FileDescriptor socket, std::string peer,
+                                                   std::string peer_group = "");
 
 }  // namespace foreshard::runtime

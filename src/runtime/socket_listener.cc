@@ -34,12 +34,17 @@ struct AcceptCall final : KernelCall {
   SocketAddress peer;
 };
 
-std::string peer_name(int fd, const SocketAddress& peer) {
-  if (peer.family() != AF_UNIX) return address_text(peer);
+struct PeerNames {
+  std::string peer, group;
+};
+
+PeerNames names_of(int fd, const SocketAddress& peer) {
+  if (peer.family() != AF_UNIX) return {address_text(peer), host_group(peer)};
   ucred credentials = {};
   socklen_t length = sizeof(credentials);
-  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return "unix";
-  return fmt::format("unix (pid {}, uid {})", credentials.pid, credentials.uid);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return {"unix", "unix"};
+  const std::string name = fmt::format("unix (pid {}, uid {})", credentials.pid, credentials.uid);
+  return {name, name};
 }
 
 // What is wrong with this process or machine for the moment, rather than with the listener.
@@ -57,10 +62,8 @@ bool is_of_one_connection(int error_number) {
     case ENETDOWN:
     case ENETUNREACH:
     case EHOSTDOWN:
-    case EHOSTUNREACH:
-      return true;
-    default:
-      return false;
+    case EHOSTUNREACH: return true;
+    default: return false;
   }
 }
 
@@ -99,8 +102,8 @@ class SocketListener final : public Listener {
       if (shut_ || !reactor_.open()) co_return fail(ErrorCode::kCancelled, "accept: the listener is shut down");
       if (result >= 0) {
         set_up_stream(result, call.peer.family());
-        std::string peer = peer_name(result, call.peer);
-        co_return make_socket_connection(reactor_, std::move(socket), std::move(peer));
+        PeerNames names = names_of(result, call.peer);
+        co_return make_socket_connection(reactor_, std::move(socket), std::move(names.peer), std::move(names.group));
       }
       if (is_of_one_connection(-result)) continue;
       if (is_shortage(-result)) {

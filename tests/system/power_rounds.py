@@ -68,8 +68,8 @@ def survive_cuts(region, clients, rounds, seconds, load):
 
 
 def die_by_cut(region, clients, number, chance, load):
-    """One cut with which everything dies; then all is judged. Sometimes the servers meet errors for a while before, when
-    no driver is there any more that would have to tell them to its clients."""
+    """One cut with which everything dies; then all is judged. Sometimes the servers meet errors for a while before,
+    when no driver is there any more that would have to tell them to its clients."""
     for client in clients:
         client.start()
     region.lab.check(f"load before power cut {number + 1}", load(chance, time.monotonic() + 120))

@@ -5,7 +5,9 @@ wrote, several exports and listeners stand side by side, and malformed or hostil
 import json
 import os
 import shutil
+import socket as network
 import stat
+import struct
 
 import accept
 from lab import Lab, MIB, ROOT, same, stop
@@ -92,6 +94,32 @@ else:
     lab.succeeds("nbdtorture run", torture, "run", 8, *pid, "--journal", lab.dir / "journal", uri("two"))
     lab.succeeds("nbdtorture probe", torture, "probe", *pid, uri("two"))
     lab.succeeds("nbdtorture fuzz", torture, "fuzz", 10, *pid, uri("two"))
+
+# ---- one host cannot hold every connection
+port = 20000 + os.getpid() % 20000
+public = serve(f"tcp:127.0.0.1:{port}", "one")
+
+
+def enter(host):
+    """A client's connection past its handshake, from the address given; None when it is not let in."""
+    link = network.create_connection(("127.0.0.1", port), timeout=20, source_address=(host, 0))
+    link.recv(18, network.MSG_WAITALL)
+    link.sendall(struct.pack(">I8sII", 3, b"IHAVEOPT", 1, 3) + b"one")
+    return link if len(link.recv(10, network.MSG_WAITALL)) == 10 else None
+
+
+hog = [enter("127.0.0.1") for n in range(64)]
+lab.check("64 connections of one host", None not in hog)
+lab.check("a 65th of the same host is refused", enter("127.0.0.1") is None)
+newcomer = enter("127.0.0.2")
+lab.check("another host's first is let in", newcomer is not None)
+hog[0].settimeout(20)
+lab.check("in place of the one silent longest", hog[0].recv(1) == b"")
+newcomer.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, 7, 0, 512))
+lab.check("and is served", len(newcomer.recv(16 + 512, network.MSG_WAITALL)) == 528)
+for link in hog + [newcomer]:
+    link.close()
+lab.check("it ends in good order", stop(public, 20), public.log.read_text())
 
 server.kill()
 server.wait()

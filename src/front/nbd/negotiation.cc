@@ -50,7 +50,7 @@ uint16_t transmission_flags(const Offer& offer) {
   return flags;
 }
 
-Negotiation::Negotiation(const Catalogue& catalogue) : catalogue_(catalogue) {
+Negotiation::Negotiation(const Catalogue& catalogue, std::string_view peer) : catalogue_(catalogue), peer_(peer) {
   Greeting greeting;
   greeting.magic = kGreetingMagic;
   greeting.option_magic = kOptionMagic;
@@ -104,9 +104,7 @@ void Negotiation::option(uint32_t option, ConstByteSpan data) {
   if (option == kOptExportName) return option_export_name(data);
   if (!fixed_newstyle_) return close();  // such a client could not read a reply
   switch (option) {
-    case kOptAbort:
-      reply(option, kRepAck);
-      return close();
+    case kOptAbort: reply(option, kRepAck); return close();
     case kOptList: return option_list(data);
     case kOptInfo:
     case kOptGo: return option_info(option, data);
@@ -119,7 +117,7 @@ void Negotiation::option(uint32_t option, ConstByteSpan data) {
 
 void Negotiation::option_export_name(ConstByteSpan data) {
   const std::optional<Offer> offer = catalogue_.find(as_text(data));
-  if (!offer || catalogue_.full(*offer) != nullptr) return close();
+  if (!offer || catalogue_.full(*offer, peer_) != nullptr) return close();
   ExportNameReply answer;
   answer.size = offer->size_bytes;
   answer.flags = transmission_flags(*offer);
@@ -157,7 +155,7 @@ void Negotiation::option_info(uint32_t option, ConstByteSpan data) {
   const std::optional<Offer> offer = catalogue_.find(name);
   if (!offer) return refuse(option, kRepErrUnknown, "no such export");
   if (option == kOptGo) {
-    if (const char* why = catalogue_.full(*offer)) return refuse(option, kRepErrPolicy, why);
+    if (const char* why = catalogue_.full(*offer, peer_)) return refuse(option, kRepErrPolicy, why);
   }
   send_info(option, *offer, with_name, with_description);
   reply(option, kRepAck);

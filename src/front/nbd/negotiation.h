@@ -36,8 +36,8 @@ class Catalogue {
   // The empty name stands for the only export there is.
   virtual std::optional<Offer> find(std::string_view name) const = 0;
   virtual std::vector<Offer> list() const = 0;
-  // Why one more client cannot enter now, for people; nullptr when it can.
-  virtual const char* full(const Offer& offer) const = 0;
+  // Why one more client of this peer cannot enter now, for people; nullptr when it can.
+  virtual const char* full(const Offer& offer, std::string_view peer) const = 0;
 };
 
 uint16_t transmission_flags(const Offer& offer);
@@ -46,7 +46,7 @@ class Negotiation {
  public:
   enum class State : uint8_t { kFlags, kOptions, kTransmission, kClosed };
 
-  explicit Negotiation(const Catalogue& catalogue);
+  explicit Negotiation(const Catalogue& catalogue, std::string_view peer = "");
 
   // Consumes one element (the client's flags, an option, a piece of one that is skipped) from the front of
   // what arrived; 0 when it is not there in whole. A complete element has at most kElementBytesMax bytes.
@@ -79,6 +79,7 @@ class Negotiation {
   void close() { state_ = State::kClosed; }
 
   const Catalogue& catalogue_;
+  const std::string peer_;
   State state_ = State::kFlags;
   bool fixed_newstyle_ = false;
   bool no_zeroes_ = false;

@@ -15,7 +15,9 @@ class TwoExports : public Catalogue {
     return std::nullopt;
   }
   std::vector<Offer> list() const override { return {*find("disk"), *find("image")}; }
-  const char* full(const Offer& offer) const override { return full_ == offer.name ? "too many" : nullptr; }
+  const char* full(const Offer& offer, std::string_view) const override {
+    return full_ == offer.name ? "too many" : nullptr;
+  }
   std::string full_ = "none";
 };
 
@@ -198,12 +200,15 @@ TEST(NbdNegotiation, AbortIsAcknowledged) {
 }
 
 TEST(NbdNegotiation, MalformedOptionsAreInvalid) {
-  const std::string bad[] = {
-      option(kOptGo, ""), option(kOptGo, u32(100) + "disk"), option(kOptGo, sized("disk")),
-      option(kOptGo, sized("disk") + u16(2) + u16(1)), option(kOptGo, sized("disk") + u16(0) + "x"),
-      option(kOptGo, u32(0xffffffff) + "disk" + u16(0)), option(kOptStructuredReply, "x"),
-      option(kOptListMetaContext, sized("disk") + u32(0xffffffff)),
-      option(kOptListMetaContext, sized("disk") + u32(1) + u32(0xffffffff) + "base:")};
+  const std::string bad[] = {option(kOptGo, ""),
+                             option(kOptGo, u32(100) + "disk"),
+                             option(kOptGo, sized("disk")),
+                             option(kOptGo, sized("disk") + u16(2) + u16(1)),
+                             option(kOptGo, sized("disk") + u16(0) + "x"),
+                             option(kOptGo, u32(0xffffffff) + "disk" + u16(0)),
+                             option(kOptStructuredReply, "x"),
+                             option(kOptListMetaContext, sized("disk") + u32(0xffffffff)),
+                             option(kOptListMetaContext, sized("disk") + u32(1) + u32(0xffffffff) + "base:")};
   for (const std::string& text : bad) {
     Conversation client;
     client.say(kFixed + text);

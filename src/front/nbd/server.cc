@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "front/nbd/fair_share.h"
 
 namespace foreshard::front {
 
@@ -10,6 +11,7 @@ using runtime::Task;
 
 namespace {
 
+constexpr const nbd::Export* kEveryExport = nullptr;
 constexpr uint64_t kAcceptPauseNs = 50'000'000;  // when this process is out of files
 
 // Bounds that a single request must fit into.
@@ -33,8 +35,7 @@ NbdServer::NbdServer(runtime::Runtime& runtime, NbdServerOptions options)
 
 NbdServer::~NbdServer() { ASSERT(gate_.inside() == 0, gate_.inside()); }
 
-Result<void> NbdServer::add_export(const std::string& name, volume::BlockDevice& device,
-                                   const ExportOptions& options) {
+Result<void> NbdServer::add_export(const std::string& name, volume::BlockDevice& device, const ExportOptions& options) {
   if (name.empty() || name.size() > nbd::kNameBytesMax) return fail(ErrorCode::kInvalid, "nbd export name", name);
   if (options.description.size() > nbd::kNameBytesMax) return fail(ErrorCode::kTooLarge, "nbd export description");
   const auto [place, added] = exports_.try_emplace(name);
@@ -98,12 +99,8 @@ Task<void> NbdServer::accept_clients(std::shared_ptr<runtime::Listener> listener
 Task<void> NbdServer::serve_client(std::unique_ptr<runtime::Connection> connection, runtime::Gate::Pass pass) {
   nbd::Session session(runtime_.executor(), *connection, *this, options_.session);
   if (gate_.closed()) co_return;
-  if (handshakes_.size() >= options_.handshakes_max) {
-    LOG_DEBUG("nbd: too many handshakes at a time, ending the oldest");
-    handshakes_.front()->abort();
-    handshakes_.erase(handshakes_.begin());
-  }
   handshakes_.push_back(&session);
+  if (handshakes_.size() > options_.handshakes_max) end_a_handshake();
   LOG_DEBUG("nbd: {}: connected", connection->peer());
   co_await session.run();
   std::erase(handshakes_, &session);
@@ -154,10 +151,43 @@ std::vector<nbd::Offer> NbdServer::list() const {
   return offers;
 }
 
-const char* NbdServer::full(const nbd::Offer& offer) const {
-  if (connections_ >= options_.connections_max) return "the server has as many connections as it may";
+std::vector<nbd::Session*> NbdServer::seated(const nbd::Export* exported) const {
+  std::vector<nbd::Session*> sessions;
+  for (const auto& [name, one] : exports_) {
+    if (exported != nullptr && one.get() != exported) continue;
+    for (nbd::Session* session : one->sessions) {
+      if (!session->displaced()) sessions.push_back(session);
+    }
+  }
+  return sessions;
+}
+
+namespace {
+
+std::vector<nbd::Seat> seats_of(const std::vector<nbd::Session*>& sessions) {
+  std::vector<nbd::Seat> seats;
+  seats.reserve(sessions.size());
+  for (const nbd::Session* session : sessions) seats.push_back({session->peer_group(), session->heard_ns()});
+  return seats;
+}
+
+}  // namespace
+
+std::optional<nbd::Session*> NbdServer::place_for(std::string_view peer, const std::vector<nbd::Session*>& seated,
+                                                  uint32_t seats) const {
+  if (seated.size() < seats) return nullptr;
+  const std::optional<size_t> given = nbd::seat_for(peer, seats_of(seated));
+  if (!given) return std::nullopt;
+  return seated[*given];
+}
+
+const char* NbdServer::full(const nbd::Offer& offer, std::string_view peer) const {
+  if (connections_ >= options_.connections_max + options_.displaced_max ||
+      !place_for(peer, seated(kEveryExport), options_.connections_max)) {
+    return "the server has as many connections as it may";
+  }
   const nbd::Export* exported = find_export(offer.name);
-  if (exported != nullptr && exported->sessions.size() >= options_.connections_per_export_max) {
+  if (exported != nullptr && !place_for(peer, seated(exported), options_.connections_per_export_max)) {
     return "the export has as many connections as it may";
   }
   return nullptr;
@@ -166,10 +196,28 @@ const char* NbdServer::full(const nbd::Offer& offer) const {
 nbd::Export* NbdServer::enter(nbd::Session& session, const std::string& name) {
   const auto found = exports_.find(name);
   if (found == exports_.end() || found->second->removing || gate_.closed()) return nullptr;
+  const std::string& peer = session.peer_group();
+  for (const nbd::Export* scope : {static_cast<const nbd::Export*>(found->second.get()), kEveryExport}) {
+    const uint32_t seats = scope == kEveryExport ? options_.connections_max : options_.connections_per_export_max;
+    const std::optional<nbd::Session*> place = place_for(peer, seated(scope), seats);
+    if (!place) return nullptr;
+    if (*place == nullptr) continue;
+    LOG_INFO("nbd: all connections are taken: {} gives one up for {}", (*place)->peer_group(), peer);
+    (*place)->displace();
+  }
   std::erase(handshakes_, &session);
   found->second->sessions.push_back(&session);
   ++connections_;
   return found->second.get();
+}
+
+void NbdServer::end_a_handshake() {
+  std::vector<nbd::Seat> seats;
+  for (const nbd::Session* session : handshakes_) seats.push_back({session->peer_group(), seats.size()});
+  const size_t given = nbd::seat_of_greediest(seats);
+  LOG_DEBUG("nbd: too many handshakes at a time, ending one of {}", handshakes_[given]->peer_group());
+  handshakes_[given]->abort();
+  handshakes_.erase(handshakes_.begin() + static_cast<ptrdiff_t>(given));
 }
 
 void NbdServer::leave(nbd::Session& session, nbd::Export& exported) {

@@ -27,7 +27,8 @@ struct NbdServerOptions {
   uint64_t bytes_shared_max = 512u << 20;  // payload memory of all connections, beyond their reserves
   uint32_t connections_max = 256;          // past the handshake; a client over it is told so
   uint32_t connections_per_export_max = 64;
-  uint32_t handshakes_max = 64;            // at a time; a further one ends the oldest
+  uint32_t displaced_max = 16;   // beyond these: connections ending because another peer has their place
+  uint32_t handshakes_max = 64;  // at a time; a further one ends the oldest of the peer that has the most
 };
 
 struct ExportOptions {
@@ -62,13 +63,19 @@ class NbdServer : private nbd::SessionHost {
   // nbd::Catalogue and nbd::SessionHost.
   std::optional<nbd::Offer> find(std::string_view name) const override;
   std::vector<nbd::Offer> list() const override;
-  const char* full(const nbd::Offer& offer) const override;
+  const char* full(const nbd::Offer& offer, std::string_view peer) const override;
   nbd::BytePool& pool() override { return pool_; }
   nbd::Export* enter(nbd::Session& session, const std::string& name) override;
   void leave(nbd::Session& session, nbd::Export& exported) override;
   void relieve() override;
 
   const nbd::Export* find_export(std::string_view name) const;
+  // The connections that count, of an export or, for nullptr, of all.
+  std::vector<nbd::Session*> seated(const nbd::Export* exported) const;
+  // May a client of this peer come in beside those seated, and whose place does it take: nullptr for nobody's.
+  std::optional<nbd::Session*> place_for(std::string_view peer, const std::vector<nbd::Session*>& seated,
+                                         uint32_t seats) const;
+  void end_a_handshake();
 
   runtime::Runtime& runtime_;
   NbdServerOptions options_;

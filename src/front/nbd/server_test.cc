@@ -563,6 +563,73 @@ TEST_F(NbdServerTest, TooManyClientsAreToldSo) {
   run(expect_first_page(client(), '\0'));
 }
 
+// As many connections of one host as there are, then clients of another: they get their share, the first host keeps the
+// rest, and nobody whose share is fair loses a connection.
+Task<void> enter_and_watch(SimRuntime& runtime, uint32_t* entered, bool* closed) {
+  TestClient client;
+  co_await client.connect(runtime);
+  *entered = co_await client.enter("disk", true);
+  if (*entered == 0) co_await client.reply();  // nothing was asked: this is the end
+  *closed = true;
+}
+
+TEST_F(NbdServerTest, OneHostCannotKeepOthersOut) {
+  options.connections_per_export_max = 4;
+  start();
+  const runtime::NodeId other_node = world.add_node("other");
+  world.start(other_node, [](SimRuntime&) { return std::make_unique<ClientProcess>(); });
+  struct Client {
+    uint32_t entered = ~0u;
+    bool closed = false;
+  };
+  std::array<Client, 8> clients;
+  int done = 0;
+  const auto come = [&](size_t i, runtime::NodeId node) {
+    SimRuntime& runtime = world.runtime(node);
+    runtime.executor().spawn(wrap(enter_and_watch(runtime, &clients[i].entered, &clients[i].closed), &done));
+    world.run_for(20 * kSecondNs);
+  };
+  for (size_t i = 0; i < 4; ++i) come(i, client_node);
+  come(4, other_node);
+  EXPECT_EQ(clients[4].entered, 0u);
+  EXPECT_TRUE(clients[0].closed) << "the one that was silent longest";
+  EXPECT_FALSE(clients[1].closed);
+  come(5, other_node);
+  EXPECT_EQ(clients[5].entered, 0u);
+  EXPECT_TRUE(clients[1].closed);
+  come(6, other_node);
+  EXPECT_EQ(clients[6].entered, uint32_t{kRepErrPolicy}) << "shares are equal now";
+  come(7, client_node);
+  EXPECT_EQ(clients[7].entered, uint32_t{kRepErrPolicy});
+  for (const size_t i : {2, 3, 4, 5}) EXPECT_FALSE(clients[i].closed) << i;
+  EXPECT_EQ(disk_connections(), 4u);
+}
+
+// The same for handshakes that are never ended: those of another host are not pushed out by them.
+Task<void> connect_only(SimRuntime& runtime, bool* closed) {
+  TestClient client;
+  co_await client.connect(runtime);
+  co_await client.receive(1);
+  *closed = true;
+}
+
+TEST_F(NbdServerTest, OneHostsHandshakesDoNotEndThoseOfOthers) {
+  options.handshakes_max = 3;
+  start();
+  const runtime::NodeId other_node = world.add_node("other");
+  world.start(other_node, [](SimRuntime&) { return std::make_unique<ClientProcess>(); });
+  std::array<bool, 6> closed{};
+  int done = 0;
+  for (size_t i = 0; i < closed.size(); ++i) {
+    SimRuntime& runtime = world.runtime(i == 0 ? other_node : client_node);
+    runtime.executor().spawn(wrap(connect_only(runtime, &closed[i]), &done));
+    world.run_for(kSecondNs / 2);
+  }
+  EXPECT_FALSE(closed[0]);
+  EXPECT_TRUE(closed[1] && closed[2] && closed[3]);
+  EXPECT_FALSE(closed[4] || closed[5]);
+}
+
 Task<void> write_then_see_the_end(SimRuntime& runtime, Reply* first, Reply* second) {
   TestClient client;
   co_await client.connect(runtime);

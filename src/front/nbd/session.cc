@@ -34,6 +34,7 @@ Session::Session(runtime::Executor& executor, runtime::Connection& connection, S
                  const SessionLimits& limits)
     : executor_(executor),
       connection_(connection),
+      peer_group_(connection.peer_group()),
       host_(host),
       limits_(limits),
       receive_buffer_(Buffer::allocate(std::max<size_t>(limits.receive_bytes, Negotiation::kElementBytesMax))),
@@ -70,6 +71,11 @@ void Session::drain() {
   progress_.wake_all();
 }
 
+void Session::displace() {
+  displaced_ = true;
+  drain();
+}
+
 void Session::abort() { connection_.shutdown(); }
 
 uint64_t Session::stalled_bytes(uint64_t before_ns) const {
@@ -82,7 +88,7 @@ uint64_t Session::stalled_bytes(uint64_t before_ns) const {
 // ---- negotiation
 
 Task<bool> Session::negotiate() {
-  Negotiation negotiation(host_);
+  Negotiation negotiation(host_, peer_group_);
   for (;;) {
     size_t consumed = 1;
     while (consumed > 0 && !negotiation.ended() && negotiation.output_bytes() < kFlushBytes) {

@@ -68,6 +68,12 @@ class Session final : private ReplyWriter::Owner {
   runtime::Task<void> run();
   // What has begun ends and is answered, then the connection is closed.
   void drain();
+  // The same, because another peer gets its place.
+  void displace();
+  bool displaced() const { return displaced_; }
+  const std::string& peer_group() const { return peer_group_; }
+  // When anything last came from the client.
+  uint64_t heard_ns() const { return arrived_ns_; }
   // Closes the connection; requests that have begun still run to their end.
   void abort();
 
@@ -124,6 +130,8 @@ class Session final : private ReplyWriter::Owner {
 
   runtime::Executor& executor_;
   runtime::Connection& connection_;
+  const std::string peer_group_;
+  bool displaced_ = false;
   SessionHost& host_;
   const SessionLimits& limits_;
   Export* export_ = nullptr;
