@@ -30,10 +30,14 @@ Task<void> call(std::shared_ptr<Channel> channel, ByteSpan into) {
   if (reply && !into.empty() && reply->data_size > into.size()) std::abort();
 }
 
+// Few bytes in few pieces an input: what matters is what the decoders see, and many inputs.
+constexpr size_t kBytesMax = 128u << 10;
+constexpr size_t kSegmentsMax = 512;
+
 // Pieces of the script as the bytes to send.
 std::string expand(const uint8_t* data, size_t size) {
   std::string bytes;
-  while (size >= 2 && bytes.size() < (1u << 20)) {
+  while (size >= 2 && bytes.size() < kBytesMax) {
     const uint8_t kind = data[0];
     size_t length = data[1];
     data += 2, size -= 2;
@@ -46,7 +50,8 @@ std::string expand(const uint8_t* data, size_t size) {
     MessageHeader header;
     header.kind = 1 + kind % 3;
     header.remaining_ns = UINT64_MAX;
-    std::string body(kind % 4 == 1 ? length : length * 300, static_cast<char>(kind));
+    // Now and then one that is too long for the receiving buffer.
+    std::string body(kind < 224 ? length : length * 300, static_cast<char>(kind));
     if (size >= 4) {
       header.method = data[0] % 3;
       header.call_id = uint64_t{1 + data[1] % 4u} << 16 | data[2] % 4;
@@ -67,7 +72,7 @@ std::string expand(const uint8_t* data, size_t size) {
 }
 
 void feed(TestExecutor& executor, TestPipe& pipe, const std::string& bytes) {
-  for (const std::byte b : as_bytes(bytes)) pipe.bytes.push_back(b);
+  pipe.bytes.append(as_bytes(bytes));
   TestConnection::move(executor, pipe);
   executor.run_ready_only();
 }
@@ -110,9 +115,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace foreshard;
   set_log_level(LogLevel::kOff);
   if (size < 2) return 0;
-  const size_t segment = data[1] == 0 ? SIZE_MAX : size_t{data[1]} * data[1];
   const std::string bytes = rpc::expand(data + 2, size - 2);
-  if (data[0] % 2 == 0) rpc::fuzz_service(bytes, segment);
-  else rpc::fuzz_channel(bytes, segment);
+  const size_t segment =
+      data[1] == 0 ? SIZE_MAX : std::max(size_t{data[1]} * data[1], bytes.size() / rpc::kSegmentsMax);
+  if (data[0] % 2 == 0)
+    rpc::fuzz_service(bytes, segment);
+  else
+    rpc::fuzz_channel(bytes, segment);
   return 0;
 }

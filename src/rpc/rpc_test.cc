@@ -547,7 +547,7 @@ TEST_F(RpcTest, AChannelSurvivesNoLies) {
     Outcome& outcome = call(kEcho, {}, {}, place.span());
     executor().run_ready_only();
     const auto* raw = reinterpret_cast<const std::byte*>(bytes.data());
-    pair.pipes[1]->bytes.assign(raw, raw + bytes.size());
+    pair.pipes[1]->bytes.append({raw, bytes.size()});
     flow(*pair.pipes[1]);
     executor().run_ready_only();
     if (!outcome.done) {  // what was said did not concern it
