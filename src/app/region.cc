@@ -72,8 +72,7 @@ std::map<std::string, std::string> Region::local_servers() const {
 
 Task<Result<void>> Region::open_meta() {
   CO_TRY(disk_, world_.open_disk(options_.folder));
-  CO_TRY(std::unique_ptr<index::Index> index, co_await options_.open_index(world_, *disk_, "meta"));
-  CO_TRY(meta_, co_await meta::EmbeddedMeta::open(world_, std::move(index)));
+  CO_TRY(meta_, co_await RegionMeta::open(world_, *disk_, options_.open_index));
   co_return Result<void>();
 }
 

@@ -12,10 +12,10 @@
 
 #include "app/control_messages.h"
 #include "app/region_folder.h"
+#include "app/region_meta.h"
 #include "app/storage_server.h"
 #include "app/topology.h"
 #include "index/index.h"
-#include "meta/embedded_meta.h"
 #include "meta/meta_service.h"
 #include "rpc/rpc.h"
 
@@ -60,7 +60,7 @@ class Region {
   uint64_t started_wall_ns_;
   std::string address_;
   std::unique_ptr<runtime::Disk> disk_;
-  std::unique_ptr<meta::EmbeddedMeta> meta_;
+  std::unique_ptr<RegionMeta> meta_;
   Topology topology_;
   std::vector<std::unique_ptr<StorageServer>> servers_;
   std::unique_ptr<rpc::Service> service_;

@@ -162,6 +162,37 @@ class RegionTest : public testing::Test {
   std::unique_ptr<runtime::RealRuntime> runtime_;
 };
 
+// The index of the metadata fails for a while, as on a full disk: nothing acknowledged is lost, and the region goes on by
+// itself, for its servers, for a driver of its own and for others.
+TEST_F(RegionTest, GoesOnByItselfWhenTheMetadatasDiskIsWellAgain) {
+  std::unique_ptr<Region> region = start();
+  ASSERT_NE(region, nullptr);
+  create(region->meta(), "v");
+  std::unique_ptr<Attachment> attachment = attach(region->meta(), "v", region->local_servers());
+  ASSERT_NE(attachment, nullptr);
+  write_pattern(*attachment, 1);
+
+  index_state_.fail_after(0);
+  const auto refused = runtime_->run(region->meta().grant_lease(1'000'000'000));
+  EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
+  auto until_it_serves = [](runtime::Runtime* runtime, Region* in) -> Task<void> {
+    for (;;) {
+      const Result<meta::LeaseId> lease = co_await in->meta().grant_lease(1'000'000'000);
+      if (lease) co_return;
+      co_await runtime->executor().yield();
+    }
+  };
+  check_pattern(*attachment, 1);
+  index_state_.repair();
+  runtime_->run(until_it_serves(runtime_.get(), region.get()));
+  create(region->meta(), "w");
+  write_pattern(*attachment, 2);
+  check_pattern(*attachment, 2);
+  ASSERT_TRUE(runtime_->run(attachment->detach()));
+  attachment.reset();
+  stop(std::move(region));
+}
+
 TEST_F(RegionTest, ComesUpWithAllServersAndGoesOnWhereItEnded) {
   std::unique_ptr<Region> region = start();
   ASSERT_NE(region, nullptr);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "base/log.h"
 #include "meta/records.h"
 
@@ -37,7 +39,11 @@ Task<Result<void>> StorageServer::stop() {
   stopping_.set();
   co_await gate_.close();
   co_await close_service();
-  if (store_ == nullptr) co_return Result<void>();
+  if (store_ == nullptr) {
+    if (fault_.empty()) co_return Result<void>();
+    co_return fail(ErrorCode::kIo, "the region ended",
+                   fmt::format("server {} did not serve: {}", options_.id.value, fault_));
+  }
   const Result<void> closed = co_await store_->close();
   store_.reset();
   co_return closed;
@@ -122,8 +128,9 @@ Task<void> StorageServer::supervise(runtime::Gate::Pass pass) {
       pause_ns = kLookNs;
       continue;
     }
-    fault_ = opened.error().message();
-    LOG_WARN("server {}: does not open: {}", options_.id.value, fault_);
+    const std::string fault = opened.error().message();
+    if (fault != fault_) LOG_WARN("server {}: does not open: {}", options_.id.value, fault);
+    fault_ = fault;
     co_await close_service();
     co_await close_store();
     pause_ns = std::min(pause_ns * 2, kReopenPauseNsMax);

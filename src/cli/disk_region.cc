@@ -2,10 +2,13 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <memory>
 
+#include "base/log.h"
+#include "base/units.h"
 #include "index/rocks_index.h"
 #include "store/disk_store.h"
 
@@ -15,6 +18,8 @@ namespace {
 using runtime::Task;
 
 constexpr double kShareOfFreeSpace = 0.9;
+// What a server takes besides its slots: the ring of dirty pages, logs of the index.
+constexpr uint64_t kBytesBesideSlots = 64u << 20;
 
 // What the files below a folder take on the disk.
 uint64_t bytes_taken(const std::string& folder) {
@@ -50,8 +55,14 @@ class DiskStores {
     std::error_code code;
     const std::filesystem::space_info space = std::filesystem::space(region_folder_, code);
     if (code) return fail(error_from_errno(code.value(), "free space", region_folder_));
-    const double usable = static_cast<double>(space.available + bytes_taken(region_folder_)) * kShareOfFreeSpace;
-    capacity_bytes_ = static_cast<uint64_t>(usable) / servers / kChunkBytes * kChunkBytes;
+    const uint64_t ours = space.available + bytes_taken(region_folder_);
+    const uint64_t kept = store::DiskStoreOptions().free_bytes_min + servers * kBytesBesideSlots;
+    const auto share = static_cast<uint64_t>(static_cast<double>(ours) * kShareOfFreeSpace);
+    capacity_bytes_ = std::min(share, ours - std::min(ours, kept)) / servers / kChunkBytes * kChunkBytes;
+    if (capacity_bytes_ == 0) {
+      LOG_WARN("{} has {} free: too little to store data, of which {} are kept for metadata and deletions",
+               region_folder_, format_size(space.available), format_size(kept));
+    }
     return {};
   }
   runtime::Runtime& runtime_;

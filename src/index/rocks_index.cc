@@ -2,16 +2,21 @@
 
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
 #include <condition_variable>
+#include <cstdarg>
+#include <cstdio>
 #include <deque>
 #include <filesystem>
 #include <mutex>
 #include <thread>
+
+#include "base/log.h"
 
 namespace foreshard::index {
 namespace {
@@ -150,8 +155,31 @@ class RocksDatabase {
   bool closed_ = false;
 };
 
-rocksdb::Options rocks_options(const RocksOptions& settings) {
+// What RocksDB has to tell goes to our log. Its own log is a file beside its data: Debian's build ends the whole
+// process with an assertion when it writes a line to that file on a disk that has failed before.
+class LogOfRocks : public rocksdb::Logger {
+ public:
+  explicit LogOfRocks(std::string path) : rocksdb::Logger(rocksdb::WARN_LEVEL), path_(std::move(path)) {}
+  using rocksdb::Logger::Logv;
+  void Logv(const rocksdb::InfoLogLevel level, const char* format, va_list arguments) override {
+    if (level < GetInfoLogLevel() || level == rocksdb::HEADER_LEVEL) return;
+    char line[512];
+    std::vsnprintf(line, sizeof line, format, arguments);
+    if (level >= rocksdb::ERROR_LEVEL) {
+      LOG_WARN("index {}: {}", path_, line);
+    } else {
+      LOG_DEBUG("index {}: {}", path_, line);
+    }
+  }
+  void Logv(const char* format, va_list arguments) override { Logv(rocksdb::INFO_LEVEL, format, arguments); }
+
+ private:
+  const std::string path_;
+};
+
+rocksdb::Options rocks_options(const RocksOptions& settings, const std::string& path) {
   rocksdb::Options options;
+  options.info_log = std::make_shared<LogOfRocks>(path);
   options.create_if_missing = true;
   // A log that is missing or shorter than what was synced is an error at open, not silence (R-INDEX). The
   // torn end of what was never synced is dropped; the chunk store compares the sequence with its superblock.
@@ -164,9 +192,6 @@ rocksdb::Options rocks_options(const RocksOptions& settings) {
   options.max_open_files = static_cast<int>(settings.open_files_max);
   options.max_background_jobs = 2;
   options.compression = rocksdb::kNoCompression;  // checksums do not compress
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = 4u << 20;
-  options.info_log_level = rocksdb::WARN_LEVEL;
   options.stats_dump_period_sec = 0;
   options.max_manifest_file_size = 16u << 20;
   rocksdb::BlockBasedTableOptions table;
@@ -182,7 +207,7 @@ rocksdb::Status RocksDatabase::open(const std::string& path, const RocksOptions&
   std::filesystem::create_directories(path, error);
   if (error) return rocksdb::Status::IOError(path, error.message());
   rocksdb::DB* database = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(rocks_options(settings), path, &database);
+  const rocksdb::Status status = rocksdb::DB::Open(rocks_options(settings, path), path, &database);
   database_.reset(database);
   if (status.ok()) opened_sequence_ = database_->GetLatestSequenceNumber();
   return status;

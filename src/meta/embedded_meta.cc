@@ -55,7 +55,7 @@ struct StagedBatch {
 struct State : std::enable_shared_from_this<State> {
   State(runtime::Runtime& r, std::unique_ptr<index::Index> i, EmbeddedMetaOptions o)
       : runtime(r), executor(r.executor()), index(std::move(i)), options(o), history(0, 0, 0), submitted(executor),
-        changed(executor), leases_changed(executor), gate(executor) {}
+        changed(executor), failed(executor), leases_changed(executor), gate(executor) {}
 
   runtime::Task<Result<void>> load();
   Result<TransactionResult> stage_transaction(StagedBatch& batch, const Transaction& transaction);
@@ -93,6 +93,7 @@ struct State : std::enable_shared_from_this<State> {
   bool broken = false;  // the index failed
   runtime::WaitQueue submitted;
   runtime::WaitQueue changed;         // the revision, or the end
+  runtime::Signal failed;             // broken is set
   runtime::WaitQueue leases_changed;
   runtime::Gate gate;
 };
@@ -265,6 +266,7 @@ runtime::Task<void> commit_loop(std::shared_ptr<State> state, std::optional<runt
       if (!written) {
         LOG_WARN("meta: the index failed, the store stops: {}", written.error().message());
         state->broken = true;
+        state->failed.set();
         for (const auto& submission : batch.submissions) {
           submission->answer = fail(ErrorCode::kUnavailable, "metadata store failed: outcome unknown");
           submission->answered.set();
@@ -425,11 +427,15 @@ class IndexedMeta final : public EmbeddedMeta {
     state_->closing = true;
     state_->wake_all();
     co_await state_->gate.close();
+    if (state_->index == nullptr) co_return Result<void>();
     Result<void> closed = co_await state_->index->close();
+    // Watches may live on; the index is to be opened anew.
+    state_->index.reset();
     co_return closed;
   }
 
   Revision revision() const override { return state_->revision; }
+  runtime::Signal& failed() override { return state_->failed; }
 
  private:
   std::shared_ptr<State> state_;

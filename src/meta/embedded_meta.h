@@ -7,13 +7,15 @@
 // anyone has seen is durable, and many concurrent transactions share a sync.
 //
 // Leases are durable; how long one still runs is not: after a restart each has its whole term again. They end by
-// this process's clock. After an error of the index the store accepts nothing more (kUnavailable).
+// this process's clock. After an error of the index the store accepts nothing more (kUnavailable) and failed() is set:
+// the owner closes it and opens it anew, over a fresh index.
 #pragma once
 
 #include <memory>
 
 #include "index/index.h"
 #include "meta/meta.h"
+#include "runtime/sync.h"
 
 namespace foreshard::meta {
 
@@ -34,6 +36,7 @@ class EmbeddedMeta : public Meta {
   // Answers what was submitted, ends watches (kUnavailable), closes the index.
   virtual runtime::Task<Result<void>> close() = 0;
   virtual Revision revision() const = 0;
+  virtual runtime::Signal& failed() = 0;
 };
 
 }  // namespace foreshard::meta

@@ -1,0 +1,110 @@
+#include "app/region_meta.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace foreshard::app {
+
+using runtime::Task;
+
+namespace {
+
+constexpr uint64_t kLookNs = 200'000'000;  // between looks whether the store has failed
+constexpr uint64_t kReopenPauseNsMax = 5'000'000'000;
+
+}  // namespace
+
+Task<Result<std::unique_ptr<RegionMeta>>> RegionMeta::open(runtime::Runtime& runtime, runtime::Disk& disk,
+                                                           index::OpenIndex open_index) {
+  std::unique_ptr<RegionMeta> region_meta(new RegionMeta(runtime, disk, std::move(open_index)));
+  CO_TRY_VOID(co_await region_meta->open_store());
+  runtime.executor().spawn(region_meta->supervise(*region_meta->gate_.enter()));
+  co_return region_meta;
+}
+
+Task<Result<void>> RegionMeta::close() {
+  stopping_.set();
+  co_await gate_.close();
+  const std::shared_ptr<meta::EmbeddedMeta> store = std::move(store_);
+  if (store == nullptr) {
+    if (fault_.empty()) co_return Result<void>();
+    co_return fail(ErrorCode::kIo, "the region ended", "its metadata did not serve: " + fault_);
+  }
+  co_return co_await store->close();
+}
+
+Task<Result<void>> RegionMeta::open_store() {
+  CO_TRY(std::unique_ptr<index::Index> index, co_await open_index_(runtime_, disk_, "meta"));
+  CO_TRY(store_, co_await meta::EmbeddedMeta::open(runtime_, std::move(index)));
+  co_return Result<void>();
+}
+
+Task<void> RegionMeta::supervise(runtime::Gate::Pass pass) {
+  uint64_t pause_ns = kLookNs;
+  while (!stopping_.is_set()) {
+    const std::shared_ptr<meta::EmbeddedMeta> store = store_;
+    if (store != nullptr) {
+      const bool failed = co_await store->failed().wait_until(runtime_.now_ns() + kLookNs);
+      if (!failed) continue;
+      fault_ = "the metadata's disk has failed";
+      store_.reset();
+      const Result<void> closed = co_await store->close();
+      if (!closed) LOG_DEBUG("meta: {}", closed.error().message());
+    }
+    const bool stopping = co_await stopping_.wait_until(runtime_.now_ns() + pause_ns);
+    if (stopping) co_return;
+    const Result<void> opened = co_await open_store();
+    if (opened) {
+      LOG_INFO("meta: opened anew, it serves again");
+      fault_.clear();
+      pause_ns = kLookNs;
+      continue;
+    }
+    if (fault_ != opened.error().message()) LOG_WARN("meta: does not open: {}", opened.error().message());
+    fault_ = opened.error().message();
+    pause_ns = std::min(pause_ns * 2, kReopenPauseNsMax);
+  }
+}
+
+Result<std::shared_ptr<meta::EmbeddedMeta>> RegionMeta::store() const {
+  if (store_ == nullptr) return fail(ErrorCode::kUnavailable, "metadata", fault_);
+  return store_;
+}
+
+Task<Result<std::optional<meta::Entry>>> RegionMeta::get(std::string key) {
+  CO_TRY(const std::shared_ptr<meta::EmbeddedMeta> meta, store());
+  co_return co_await meta->get(std::move(key));
+}
+
+Task<Result<meta::RangeResult>> RegionMeta::range(std::string begin, std::string end, size_t limit, bool backward) {
+  CO_TRY(const std::shared_ptr<meta::EmbeddedMeta> meta, store());
+  co_return co_await meta->range(std::move(begin), std::move(end), limit, backward);
+}
+
+Task<Result<meta::TransactionResult>> RegionMeta::commit(meta::Transaction transaction) {
+  CO_TRY(const std::shared_ptr<meta::EmbeddedMeta> meta, store());
+  co_return co_await meta->commit(std::move(transaction));
+}
+
+Task<Result<std::unique_ptr<meta::Watch>>> RegionMeta::watch(std::string prefix, meta::Revision from) {
+  CO_TRY(const std::shared_ptr<meta::EmbeddedMeta> meta, store());
+  co_return co_await meta->watch(std::move(prefix), from);
+}
+
+Task<Result<meta::LeaseId>> RegionMeta::grant_lease(uint64_t ttl_ns) {
+  CO_TRY(const std::shared_ptr<meta::EmbeddedMeta> meta, store());
+  co_return co_await meta->grant_lease(ttl_ns);
+}
+
+Task<Result<void>> RegionMeta::renew_lease(meta::LeaseId lease) {
+  CO_TRY(const std::shared_ptr<meta::EmbeddedMeta> meta, store());
+  co_return co_await meta->renew_lease(lease);
+}
+
+Task<Result<void>> RegionMeta::revoke_lease(meta::LeaseId lease) {
+  CO_TRY(const std::shared_ptr<meta::EmbeddedMeta> meta, store());
+  co_return co_await meta->revoke_lease(lease);
+}
+
+}  // namespace foreshard::app
