@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/planted.h"
+
 namespace foreshard::meta {
 namespace {
 
@@ -43,7 +45,16 @@ struct Attempt {
   bool was_unknown = false;  // an earlier submission may have happened
 };
 
-runtime::Task<Attempt> submit_until_definite(runtime::Runtime& runtime, Meta& meta, const Transaction& transaction,
+// What the planted bug does before it tries again: it compares with what is there by now.
+runtime::Task<void> refresh_compares(Meta& meta, Transaction& transaction) {
+  for (Compare& compare : transaction.compares) {
+    if (compare.target != Compare::Target::kModified) continue;
+    const Result<std::optional<Entry>> now = co_await meta.get(compare.key);
+    if (now) compare.revision = *now ? (*now)->modified : 0;
+  }
+}
+
+runtime::Task<Attempt> submit_until_definite(runtime::Runtime& runtime, Meta& meta, Transaction transaction,
                                              uint64_t deadline_ns) {
   Pauses pauses(runtime);
   Attempt attempt;
@@ -63,6 +74,7 @@ runtime::Task<Attempt> submit_until_definite(runtime::Runtime& runtime, Meta& me
       co_return attempt;
     }
     co_await runtime.executor().sleep_until(again_ns);
+    if (PLANTED("txn retried with fresh revision")) co_await refresh_compares(meta, transaction);
   }
 }
 

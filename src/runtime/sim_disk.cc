@@ -221,7 +221,6 @@ void SimStorage::finish_write(Operation& operation) {
   }
   const uint64_t end = operation.offset + operation.data.size();
   if (end > operation.inode->size() && used_bytes() + (end - operation.inode->size()) > knobs_.capacity_bytes) {
-    timeline_.fault("disk full", name_);
     return operation.end(-ENOSPC);
   }
   std::optional<Spoil> how = next_spoil(*operation.inode);
@@ -457,8 +456,7 @@ class SimFile final : public File {
   Result<void> allocate(uint64_t size) override {
     if (size <= inode_->size()) return {};
     if (storage_.used_bytes() + (size - inode_->size()) > storage_.knobs().capacity_bytes) {
-      storage_.timeline_.fault("disk full", storage_.name());
-      return fail(ErrorCode::kNoSpace, "allocate", size);
+        return fail(ErrorCode::kNoSpace, "allocate", size);
     }
     inode_->set_size(size);
     return {};

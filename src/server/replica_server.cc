@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "meta/records.h"
 
 namespace foreshard::server {
@@ -112,7 +113,7 @@ Error ReplicaServer::from_store(Error error) {
 }
 
 Result<void> ReplicaServer::check_hosted(VolumeId volume, uint64_t first_chunk, uint64_t chunks) const {
-  if (!ranges_.hosts(volume, first_chunk, chunks))
+  if (!ranges_.hosts(volume, first_chunk, chunks) && !PLANTED("absent = zero"))
     return fail(ErrorCode::kNotHere, "range not hosted complete", first_chunk);
   return {};
 }
@@ -121,7 +122,8 @@ Result<void> ReplicaServer::check_hosted(VolumeId volume, uint64_t first_chunk, 
 
 Task<Result<rpc::Reply>> ReplicaServer::on_open(rpc::Peer&, rpc::Request& request) {
   CO_TRY(const OpenRequest r, parse<OpenRequest>(request));
-  if (!ranges_.hosts_any(VolumeId{r.name.volume})) co_return fail(ErrorCode::kNotHere, "open: volume not hosted here");
+  if (!ranges_.hosts_any(VolumeId{r.name.volume}) && !PLANTED("absent = zero"))
+    co_return fail(ErrorCode::kNotHere, "open: volume not hosted here");
   const Result<void> opened = co_await sessions_.open(r.name);
   if (!opened) {
     const bool refused = opened.error().code == ErrorCode::kFenced || opened.error().code == ErrorCode::kStaleSession;
@@ -131,7 +133,7 @@ Task<Result<rpc::Reply>> ReplicaServer::on_open(rpc::Peer&, rpc::Request& reques
   reply.store_uuid = store_.uuid().value;
   reply.loss = store_.loss();
   reply.grant_ns = options_.grant_ns;
-  reply.incomplete = ranges_.complete(VolumeId{r.name.volume}) ? 0 : 1;
+  reply.incomplete = ranges_.complete(VolumeId{r.name.volume}) || PLANTED("absent = zero") ? 0 : 1;
   co_return reply_with(reply);
 }
 

@@ -50,6 +50,7 @@ class Sessions {
     void grant();
 
    private:
+    bool newest() const;
     Volume* volume_;
     SessionName name_;
   };

@@ -116,6 +116,13 @@ void RegionRun::build() {
   }
   start_meta();
   for (const auto& server : servers_) start_server(*server);
+  if (random_.chance(0.9)) return;
+  // The power goes while the stores are being made.
+  world_.run_for(random_.below(2 * kMillisecond));
+  for (const auto& server : servers_) {
+    kill_server(*server, Crash::kPower);
+    restart_later(*server);
+  }
 }
 
 // Small bounds, so that they are reached: checkpoints, evictions, growth, reuse of slots.
@@ -287,8 +294,22 @@ bool RegionRun::progress_in_time() {
   const uint64_t done = operations();
   if (done != last_operations_) last_operations_ = done, last_progress_ns_ = world_.now_ns();
   const uint64_t since_ns = world_.now_ns() - last_progress_ns_;
+  if (since_ns > kPatienceNs / 2) make_space();
   if (since_ns > kPatienceNs) violate("no request ends any more:" + states());
   return since_ns <= kStarvedNs;
+}
+
+// Volumes together may have been promised more than the small store has: what a crash undid of one, another took, and
+// what is to be restored does not fit. Nothing is lost as long as the driver lives, and it waits for space.
+void RegionRun::make_space() {
+  if (!full_ || volumes_.size() == 1) return;
+  full_ = false;
+  Server& server = *servers_.front();
+  server.place.store.capacity_bytes = 64u << 20;
+  server.full_until_ns = std::max(server.full_until_ns, world_.now_ns());
+  if (!world_.running(server.node)) return;
+  kill_server(server, Crash::kProcess);
+  start_server(server);
 }
 
 void RegionRun::drive() {

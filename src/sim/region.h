@@ -81,6 +81,7 @@ class RegionRun {
   bool run_until(const std::function<bool()>& predicate, uint64_t duration_ns);
   uint64_t operations();
   bool progress_in_time();
+  void make_space();
   void look_after();
   void drive();
   void burst();
@@ -149,6 +150,7 @@ class RegionRun {
 
   // ---- faults of disks (region_disk_faults.cc)
   void fault_slow_disk();
+  void fault_stuck_disk();
   void fault_disk_error();
   void fault_read_errors();
   void fault_disk_full();

@@ -27,6 +27,16 @@ void RegionRun::fault_slow_disk() {
   }
 }
 
+// What is asked of the disk in a short while takes seconds.
+void RegionRun::fault_stuck_disk() {
+  for (SimStorage* storage : world_.storages(any_server().node)) {
+    world_.timeline().fault("disk stuck", storage->name());
+    storage->knobs().slow_chance = 1;
+    storage->knobs().slow_ns_max = soon_ns(10 * kSecond);
+    world_.at(world_.now_ns() + soon_ns(200 * kMillisecond), [storage] { storage->knobs().slow_chance = 0; });
+  }
+}
+
 // The next sync or write of the disk, or operation of the index, fails.
 void RegionRun::fault_disk_error() {
   Server& server = any_server();
@@ -60,7 +70,8 @@ void RegionRun::fault_read_errors() {
 // For a while nothing grows on the disk: writes may be refused.
 void RegionRun::fault_disk_full() {
   Server& server = any_server();
-  const uint64_t until_ns = world_.now_ns() + soon_ns(8 * kSecond);
+  const uint64_t until_ns = world_.now_ns() + 100 * kMillisecond + random_.below(15 * kSecond);
+  world_.timeline().fault("disk full", fmt::format("server-{}", server.place.id));
   server.full_until_ns = std::max(server.full_until_ns, until_ns);
   for (SimStorage* storage : world_.storages(server.node)) {
     storage->knobs().capacity_bytes = storage->used_bytes() + random_.below(4) * kChunkBytes;

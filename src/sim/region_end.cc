@@ -24,6 +24,7 @@ constexpr uint64_t kPatienceNs = 180 * kSecond;
 void RegionRun::heal() {
   quiet_ = true;
   world_.run_for(10 * kMillisecond);  // resets that are under way
+  make_space();
   world_.fabric().heal_all();
   world_.fabric().knobs() = {};
   if (!world_.running(meta_node_)) start_meta();

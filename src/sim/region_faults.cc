@@ -62,7 +62,7 @@ void RegionRun::inject() {
       {10, &RegionRun::fault_reset_then_power}, {4, &RegionRun::fault_rot},
       {4, &RegionRun::fault_spoilt_write},      {4, &RegionRun::fault_read_errors},
       {3, &RegionRun::fault_disk_full},         {3, &RegionRun::fault_admin_kill},
-      {2, &RegionRun::fault_clock_jump},
+      {2, &RegionRun::fault_clock_jump},        {4, &RegionRun::fault_stuck_disk},
   };
   uint32_t sum = 0;
   for (const Choice& choice : kChoices) sum += choice.weight;
@@ -244,6 +244,10 @@ void RegionRun::fault_takeover() {
     if (random_.chance(0.5)) run_until([] { return false; }, soon_ns(20 * kMillisecond));
     if (violated()) return;
   }
+  // In the midst of its work.
+  driver_on(old)->allow(100);
+  run_until([] { return false; }, 1 + random_.below(2 * kMillisecond));
+  if (violated()) return;
   if (how == 0) world_.pause(old.node);
   if (how >= 1) world_.fabric().partition(old.node, meta_node_);
   if (how == 2) {
@@ -260,11 +264,14 @@ void RegionRun::fault_takeover() {
   volume.active = 1 - volume.active;
   start_driver(volume);
   const uint64_t driver = old.driver;
-  world_.at(world_.now_ns() + 2 * kSecond + soon_ns(10 * kSecond), [this, &volume, &old, driver] {
+  const uint64_t away_ns = random_.chance(0.5) ? 2 * kSecond + soon_ns(10 * kSecond)
+                                               : 5 * kSecond + random_.below(9 * kSecond);
+  world_.at(world_.now_ns() + away_ns, [this, &volume, &old, driver] {
     // Also when another driver runs there by now: it would stay cut off.
     world_.fabric().heal_all();
     if (old.driver != driver) return;
     world_.resume(old.node);
+    driver_on(old)->allow(200);
     // The old one renewed its hint in time: then somebody has to turn it off.
     const DriverProcess* now = this->driver(volume);
     if (&old != &volume.host() && (now == nullptr || !now->attached())) kill_driver(volume, old);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "meta/records.h"
 #include "meta/settle.h"
 
@@ -81,6 +82,10 @@ Task<Result<bool>> driver_is_gone(runtime::Runtime& runtime, meta::Meta& meta, V
 }
 
 meta::Compare claim_guard(const Claim& claim) {
+  if (PLANTED("CAS without epoch")) {
+    return {meta::Compare::Target::kValue, meta::volume_exists_key(VolumeId{claim.volume.id()}), 0,
+            claim.volume.name()};
+  }
   return {meta::Compare::Target::kModified, meta::attachment_key(VolumeId{claim.volume.id()}), claim.revision, {}};
 }
 

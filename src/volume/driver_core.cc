@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "meta/records.h"
 #include "volume/volume_admin.h"
 
@@ -132,6 +133,7 @@ void DriverCore::adopt(Volumelet& volumelet) {
 
 void DriverCore::end(Error reason) {
   if (ended_.is_set()) return;
+  if (reason.code == ErrorCode::kFenced && PLANTED("FENCED as failure")) return;
   LOG_WARN("volume {}: the driver ends: {}", options_.volume, reason.message());
   end_reason_ = std::move(reason);
   ended_.set();

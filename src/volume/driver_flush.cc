@@ -74,7 +74,7 @@ Task<Result<void>> DriverCore::flush_link(ServerLink& link, uint64_t tick) {
       link.durable_tick = std::max(link.durable_tick, tick);
       co_return Result<void>();
     }
-    if (!reply && reply.error().code == ErrorCode::kFenced) {
+    if (!reply && reply.error().code == ErrorCode::kFenced && !PLANTED("FENCED as failure")) {
       end(reply.error());
       co_return fail(reply.error());
     }

@@ -89,8 +89,9 @@ Task<Result<rpc::Reply>> ServerLink::call(uint16_t method, ByteSpan control, Con
   request.data = data;
   request.data_into = data_into;
   request.deadline_ns = deadline_ns;
-  const uint64_t sent_ns = runtime_.now_ns();
+  uint64_t sent_ns = runtime_.now_ns();
   Result<rpc::Reply> reply = co_await channel->call(request);
+  if (PLANTED("lease counted from answer")) sent_ns = runtime_.now_ns();
   if (reply && session_name.session == session_) {
     answered_ns_ = std::max(answered_ns_, sent_ns);
     granted_until_ns_ = std::max(granted_until_ns_, sent_ns + grant_ns_ - grant_ns_ / 100);
@@ -177,7 +178,8 @@ Task<void> ServerLink::run() {
     if (!opened) {
       LOG_DEBUG("server {}: {}", record_.id(), opened.error().message());
       const ErrorCode code = opened.error().code;
-      if (code == ErrorCode::kFenced || code == ErrorCode::kNotHere) {
+      const bool fenced = code == ErrorCode::kFenced && !PLANTED("FENCED as failure");
+      if (fenced || code == ErrorCode::kNotHere) {
         owner_.end(opened.error());
         break;
       }
