@@ -2,7 +2,7 @@
 // this closes it and opens it anew, again and again with pauses, so that the region goes on by itself when the disk is
 // well again. Meanwhile every call ends with kUnavailable, as if the metadata's process were being restarted.
 //
-// Owner: the region; one executor. Lifecycle: open(), close(). Invariant: at most one embedded store has the index open.
+// well again. Meanwhile every call ends with kUnavailable, as if the process of the metadata were started anew.
 #pragma once
 
 #include <memory>

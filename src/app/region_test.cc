@@ -26,13 +26,15 @@ using runtime::Task;
 class KeptStore final : public store::MemoryStore {
  public:
   using MemoryStore::MemoryStore;
+  bool failing = false;
+  uint64_t opens = 0;
   Task<Result<void>> close() override { co_return Result<void>(); }
 };
 
 // Passes everything on to a store that outlives it.
 class Borrowed final : public store::ChunkStore {
  public:
-  explicit Borrowed(store::ChunkStore& kept) : kept_(kept) {}
+  explicit Borrowed(KeptStore& kept) : kept_(kept) {}
   StoreUuid uuid() const override { return kept_.uuid(); }
   uint64_t loss() const override { return kept_.loss(); }
   bool incomplete() const override { return kept_.incomplete(); }
@@ -60,12 +62,13 @@ class Borrowed final : public store::ChunkStore {
                                        runtime::Signal* stop) override {
     return kept_.scrub(begin, end, bytes_per_second, stop);
   }
+  bool failed() const override { return kept_.failing; }
   std::vector<store::VolumeUsage> usage() const override { return kept_.usage(); }
   store::StoreStats stats() const override { return kept_.stats(); }
   Task<Result<void>> close() override { return kept_.close(); }
 
  private:
-  store::ChunkStore& kept_;
+  KeptStore& kept_;
 };
 
 class RegionTest : public testing::Test {
@@ -84,6 +87,8 @@ class RegionTest : public testing::Test {
   static Task<Result<std::unique_ptr<store::ChunkStore>>> open_kept(RegionTest* test, ServerId id) {
     std::unique_ptr<KeptStore>& kept = test->stores_[id];
     if (kept == nullptr) kept = std::make_unique<KeptStore>(StoreUuid{1000 + id.value}, 1u << 30);
+    kept->failing = false;
+    ++kept->opens;
     std::unique_ptr<store::ChunkStore> borrowed = std::make_unique<Borrowed>(*kept);
     co_return std::move(borrowed);
   }
@@ -162,8 +167,22 @@ class RegionTest : public testing::Test {
   std::unique_ptr<runtime::RealRuntime> runtime_;
 };
 
-// The index of the metadata fails for a while, as on a full disk: nothing acknowledged is lost, and the region goes on by
-// itself, for its servers, for a driver of its own and for others.
+// A store that has failed in the background, by a checkpoint, is opened anew although nobody has asked it for anything.
+TEST_F(RegionTest, OpensAStoreAnewThatFailedInTheBackground) {
+  std::unique_ptr<Region> region = start();
+  ASSERT_NE(region, nullptr);
+  KeptStore& store = *stores_.at(ServerId{2});
+  store.failing = true;
+  auto until_opened = [](runtime::Runtime* runtime, const KeptStore* store) -> Task<void> {
+    while (store->opens < 2) co_await runtime->executor().yield();
+  };
+  runtime_->run(until_opened(runtime_.get(), &store));
+  EXPECT_EQ(stores_.at(ServerId{1})->opens, 1u);
+  stop(std::move(region));
+}
+
+// The index of the metadata fails for a while, as on a full disk: nothing acknowledged is lost, and the region goes on
+// by itself, for its servers, for a driver of its own and for others.
 TEST_F(RegionTest, GoesOnByItselfWhenTheMetadatasDiskIsWellAgain) {
   std::unique_ptr<Region> region = start();
   ASSERT_NE(region, nullptr);

@@ -113,7 +113,7 @@ Task<void> StorageServer::supervise(runtime::Gate::Pass pass) {
   while (!stopping_.is_set()) {
     if (server_ != nullptr) {
       const bool failed = co_await server_->failed().wait_until(world_.now_ns() + kLookNs);
-      if (!failed) continue;
+      if (!failed && !store_->failed()) continue;
       LOG_WARN("server {}: its store has failed; it is opened anew", options_.id.value);
     } else {
       const bool stopping = co_await stopping_.wait_until(world_.now_ns() + pause_ns);

@@ -38,6 +38,7 @@ class DurableStore final : public store::ChunkStore {
                                                 runtime::Signal* stop) override {
     return kept_.scrub(begin, end, bytes_per_second, stop);
   }
+  bool failed() const override { return kept_.failed(); }
   std::vector<store::VolumeUsage> usage() const override { return kept_.usage(); }
   store::StoreStats stats() const override { return kept_.stats(); }
   runtime::Task<Result<void>> close() override { return kept_.flush(); }

@@ -138,6 +138,9 @@ class ChunkStore {
   // Of the volumes that take any space, by id.
   virtual std::vector<VolumeUsage> usage() const = 0;
   virtual StoreStats stats() const = 0;
+  // Whether every call ends with kLossy, since a write, a sync or the index has failed (R-EIO), perhaps in the
+  // background: the owner closes the store and opens it anew.
+  virtual bool failed() const = 0;
   // Makes everything durable and marks the store clean: the next open is without loss.
   virtual runtime::Task<Result<void>> close() = 0;
 };

@@ -58,6 +58,7 @@ class DiskStore : public ChunkStore {
                                          runtime::Signal* stop) override;
   std::vector<VolumeUsage> usage() const override;
   StoreStats stats() const override;
+  bool failed() const override { return fail_stop_.failed(); }
   runtime::Task<Result<void>> close() override;
 
  private:

@@ -34,6 +34,7 @@ class MemoryStore : public ChunkStore {
                                          runtime::Signal* stop) override;
   std::vector<VolumeUsage> usage() const override;
   StoreStats stats() const override;
+  bool failed() const override { return false; }
   runtime::Task<Result<void>> close() override;
 
  private:

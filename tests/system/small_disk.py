@@ -1,4 +1,4 @@
-"""A small file system of a test's own, ext4 on a loop device, which may fill up, become read-only or answer with errors.
+"""A small file system of a test's own, ext4 on a loop device: it may fill up, turn read-only or answer with errors.
 
 With failing=True the loop device stands on nbdfuse on nbdkit with its error filter: while .trigger exists, whatever
 reads or writes the device gets EIO. The file system then has no journal and goes on after errors.
