@@ -154,6 +154,15 @@ Task<Result<rpc::Reply>> ReplicaServer::on_heartbeat(rpc::Peer&, rpc::Request& r
 
 // ---- data
 
+// In the planted bugs of R-DRAIN an admitted request may wait before it takes its page locks, as in a server that
+// queues; here the locks are taken at once, and would hide that the rule is missing.
+uint64_t ReplicaServer::queueing_ns() {
+  constexpr uint64_t kLongNs = 12'000'000'000, kShortNs = 5'000'000;
+  return runtime_.random().below(runtime_.random().chance(0.02) ? kLongNs : kShortNs);
+}
+
+bool ReplicaServer::queues() { return PLANTED("no drain at open") || PLANTED("no session check at apply"); }
+
 bool ReplicaServer::read_cached(const ReadRequest& r, ByteSpan into) {
   const uint64_t first = first_key(r.name, r.chunk, r.first_page);
   for (uint32_t i = 0; i < r.pages; ++i)
@@ -216,6 +225,7 @@ Task<Result<rpc::Reply>> ReplicaServer::on_write(rpc::Peer&, rpc::Request& reque
   if (request.data.size() % kPageBytes != 0 || !within_chunk(r.first_page, pages) || r.layer != 0)
     co_return fail(ErrorCode::kInvalid, "write: bad range");
   CO_TRY(Sessions::Work work, sessions_.enter(r.name));
+  if (queues()) co_await runtime_.executor().sleep_for(queueing_ns());
   CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, r.chunk, 1));
   const uint64_t first = first_key(r.name, r.chunk, r.first_page);
   forget_cached(first, pages);
@@ -234,6 +244,7 @@ Task<Result<rpc::Reply>> ReplicaServer::on_zero(rpc::Peer&, rpc::Request& reques
   if (r.pages == 0 || end < r.first_page || end > uint64_t{1} << kPageKeyBits || r.layer != 0)
     co_return fail(ErrorCode::kInvalid, "zero: bad range");
   CO_TRY(Sessions::Work work, sessions_.enter(r.name));
+  if (queues()) co_await runtime_.executor().sleep_for(queueing_ns());
   const uint64_t first_chunk = r.first_page / kPagesPerChunk;
   CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, first_chunk, (end - 1) / kPagesPerChunk - first_chunk + 1));
   const uint64_t first = page_key(r.name.volume, r.first_page);

@@ -63,6 +63,8 @@ class ReplicaServer {
   void add(uint16_t method, Method member);
 
   Result<void> check_hosted(VolumeId volume, uint64_t first_chunk, uint64_t chunks) const;
+  uint64_t queueing_ns();
+  static bool queues();
   bool read_cached(const ReadRequest& r, ByteSpan into);
   void fill_cache(const ReadRequest& r, ConstByteSpan data, policy::FillGuard::Ticket ticket);
   void forget_cached(uint64_t first_key, uint64_t pages);

@@ -139,6 +139,8 @@ void VolumeModel::end_write(const Pending& write, bool acknowledged, bool durabl
     Sector& sector = this->sector(write.first_sector + i);
     Version* version = sector.find(write.number);
     if (version == nullptr) continue;  // long dead: a successor's writes followed it
+    // The answer was on its way when the driver was superseded and the server forgot: the write may be lost.
+    if (newest_driver_ > write.driver && version->doubtful && !durable) continue;
     check_late_acknowledgement(write.first_sector + i, sector, *version);
     version->acknowledged = true;
     if (durable) version->flushed = true;
@@ -318,7 +320,11 @@ void VolumeModel::server_lost(uint32_t server) {
   unflushed_.each([&](uint64_t index) {
     if (server_of(index) != server) return;
     Sector& lost = sector(index);
-    for (Version& version : lost.versions) version.exposed = version.exposed || !version.flushed;
+    for (Version& version : lost.versions) {
+      if (version.flushed) continue;
+      version.exposed = true;
+      version.doubtful = version.doubtful || !restorable;
+    }
     if (!restorable) revive(lost, true);
   });
 }
@@ -327,6 +333,7 @@ void VolumeModel::server_lost(uint32_t server) {
 // was not flushed; otherwise those exposed by a server's loss.
 void VolumeModel::revive(Sector& sector, bool all) {
   bool lost = all;
+  for (Version& version : sector.versions) version.doubtful = version.doubtful || version.exposed;
   for (Version& version : sector.versions) {
     if (version.killers.empty()) continue;
     const auto may_be_gone = [&](uint64_t killer) {

@@ -126,7 +126,8 @@ class VolumeModel {
     bool zero = false;
     bool acknowledged = false;
     bool flushed = false;
-    bool exposed = false;           // its server forgot things since; only the driver's memory still vouches
+    bool exposed = false;  // its server forgot things since; only the driver's memory still vouches
+    bool doubtful = false;  // ... and that driver is gone, or not asked any more
     Followers killers;
   };
   struct Sector {

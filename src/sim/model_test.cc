@@ -314,6 +314,24 @@ TEST(VolumeModel, AfterALossTheFirstReadDecides) {
   EXPECT_TRUE(steps.violated());
 }
 
+TEST(VolumeModel, AnAnswerThatComesAfterASuccessorMayBeOfAWriteThatIsLost) {
+  for (const bool lost : {false, true}) {
+    Steps steps;
+    steps.model.driver_attached(1);
+    const auto first = steps.wrote(), second = steps.begin();
+    steps.model.driver_gone();
+    if (lost) steps.model.server_lost(0);
+    steps.model.driver_attached(2);
+    // Another sector: the server is the successor's now.
+    std::vector<std::byte> zeros(kSectorBytes);
+    steps.model.end_read(steps.model.begin_read(2, kPageBytes, kSectorBytes), zeros);
+    steps.model.end_write(second, true, false);
+    steps.model.end_flush(steps.model.begin_flush(2), true);
+    steps.read(first, 2);
+    EXPECT_EQ(steps.violated(), !lost);
+  }
+}
+
 TEST(VolumeModel, ASucceededDriverServesNothingNew) {
   Steps steps;
   steps.model.driver_attached(1);
