@@ -43,7 +43,7 @@ struct Server {
   }
   static Task<Result<rpc::Reply>> read(rpc::Request& request) {
     rpc::Reply reply;
-    reply.data = Buffer::allocate(load_object<uint64_t>(request.control.span()));
+    reply.data = Buffer::allocate(load_object<uint64_t>(request.control));
     co_return reply;
   }
   static Task<Result<rpc::Reply>> write(rpc::Request&) { co_return rpc::Reply(); }

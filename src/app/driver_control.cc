@@ -143,7 +143,7 @@ Task<Result<rpc::Reply>> DriverControl::on_detach(rpc::Peer& peer, rpc::Request&
 }
 
 Task<Result<rpc::Reply>> DriverControl::on_prefetch_mode(rpc::Peer& peer, rpc::Request& request) {
-  CO_TRY(pb::PrefetchModeRequest message, from_control<pb::PrefetchModeRequest>(request.control.span()));
+  CO_TRY(pb::PrefetchModeRequest message, from_control<pb::PrefetchModeRequest>(request.control));
   CO_TRY(policy::PrefetchMode mode, parse_prefetch_mode(message.mode()));
   driver_.set_prefetch_mode(mode);
   co_return reply_of(pb::Empty());

@@ -103,7 +103,7 @@ class RpcMetaService final : public MetaService {
 };
 
 runtime::Task<Result<rpc::Reply>> RpcMetaService::get(rpc::Peer& peer, rpc::Request& request) {
-  CO_TRY(const wire::GetRequest message, parse<wire::GetRequest>(request.control.span()));
+  CO_TRY(const wire::GetRequest message, parse<wire::GetRequest>(request.control));
   CO_TRY(const std::optional<Entry> entry, co_await meta_.get(message.key()));
   wire::GetReply answer;
   if (entry) to_wire(*entry, *answer.mutable_entry());
@@ -129,7 +129,7 @@ rpc::Reply RpcMetaService::range_page(PeerCursors& cursors, RangeResult result, 
 }
 
 runtime::Task<Result<rpc::Reply>> RpcMetaService::range(rpc::Peer& peer, rpc::Request& request) {
-  CO_TRY(const wire::RangeRequest message, parse<wire::RangeRequest>(request.control.span()));
+  CO_TRY(const wire::RangeRequest message, parse<wire::RangeRequest>(request.control));
   if (message.cursor() != 0) {
     PeerCursors& peers = cursors_[peer.id];
     const auto found = std::find_if(peers.cursors.begin(), peers.cursors.end(),
@@ -145,7 +145,7 @@ runtime::Task<Result<rpc::Reply>> RpcMetaService::range(rpc::Peer& peer, rpc::Re
 }
 
 runtime::Task<Result<rpc::Reply>> RpcMetaService::commit(rpc::Peer& peer, rpc::Request& request) {
-  CO_TRY(const wire::CommitRequest message, parse<wire::CommitRequest>(request.control.span()));
+  CO_TRY(const wire::CommitRequest message, parse<wire::CommitRequest>(request.control));
   CO_TRY(Transaction transaction, from_wire(message));
   CO_TRY(const TransactionResult result, co_await meta_.commit(std::move(transaction)));
   wire::CommitReply answer;
@@ -175,7 +175,7 @@ wire::PollReply poll_reply(const std::vector<Event>& events, size_t first, uint6
 }
 
 runtime::Task<Result<rpc::Reply>> RpcMetaService::poll(rpc::Peer& peer, rpc::Request& request) {
-  CO_TRY(const wire::PollRequest message, parse<wire::PollRequest>(request.control.span()));
+  CO_TRY(const wire::PollRequest message, parse<wire::PollRequest>(request.control));
   if (stopped_) co_return fail(ErrorCode::kUnavailable, "metadata service stops");
   // Read before the watch: what it did not bring by then lies after this revision.
   CO_TRY(const RangeResult before, co_await meta_.range(message.prefix(), message.prefix() + '\0', 1));
@@ -201,7 +201,7 @@ runtime::Task<Result<rpc::Reply>> RpcMetaService::poll(rpc::Peer& peer, rpc::Req
 }
 
 runtime::Task<Result<rpc::Reply>> RpcMetaService::grant_lease(rpc::Peer& peer, rpc::Request& request) {
-  CO_TRY(const wire::LeaseRequest message, parse<wire::LeaseRequest>(request.control.span()));
+  CO_TRY(const wire::LeaseRequest message, parse<wire::LeaseRequest>(request.control));
   CO_TRY(const LeaseId lease, co_await meta_.grant_lease(message.ttl_ns()));
   wire::LeaseReply answer;
   answer.set_lease(lease);
@@ -209,13 +209,13 @@ runtime::Task<Result<rpc::Reply>> RpcMetaService::grant_lease(rpc::Peer& peer, r
 }
 
 runtime::Task<Result<rpc::Reply>> RpcMetaService::renew_lease(rpc::Peer& peer, rpc::Request& request) {
-  CO_TRY(const wire::LeaseRequest message, parse<wire::LeaseRequest>(request.control.span()));
+  CO_TRY(const wire::LeaseRequest message, parse<wire::LeaseRequest>(request.control));
   CO_TRY_VOID(co_await meta_.renew_lease(message.lease()));
   co_return rpc::Reply();
 }
 
 runtime::Task<Result<rpc::Reply>> RpcMetaService::revoke_lease(rpc::Peer& peer, rpc::Request& request) {
-  CO_TRY(const wire::LeaseRequest message, parse<wire::LeaseRequest>(request.control.span()));
+  CO_TRY(const wire::LeaseRequest message, parse<wire::LeaseRequest>(request.control));
   CO_TRY_VOID(co_await meta_.revoke_lease(message.lease()));
   co_return rpc::Reply();
 }

@@ -7,6 +7,7 @@
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "rpc/admission.h"
+#include "rpc/direct.h"
 #include "rpc/message.h"
 #include "rpc/receive_buffer.h"
 #include "rpc/rpc.h"
@@ -52,6 +53,7 @@ class StreamChannel final : public Channel {
   StreamChannel(runtime::Runtime& runtime, std::unique_ptr<runtime::Connection> connection, ChannelOptions options)
       : executor_(runtime.executor()),
         connection_(std::move(connection)),
+        meeting_place_(connection_->meeting_place()),
         send_(executor_, *connection_),
         receive_(*connection_),
         admission_(executor_, std::min(options.calls_max, kSlotsMax), options.bytes_in_flight_max),
@@ -83,9 +85,11 @@ class StreamChannel final : public Channel {
   runtime::Task<void> settle(PendingCall& pending);
   void deliver(const MessageHeader& header, Buffer control, Buffer data);
   PendingCall* find(uint64_t id);
+  std::shared_ptr<DirectPeer> direct_peer(const Call& call) const;
 
   runtime::Executor& executor_;
   std::unique_ptr<runtime::Connection> connection_;
+  runtime::MeetingPlace* const meeting_place_;  // null: the peer is in another process, or pretends to be
   SendQueue send_;
   ReceiveBuffer receive_;
   Admission admission_;
@@ -129,11 +133,22 @@ PendingCall* StreamChannel::find(uint64_t id) {
   return pending != nullptr && pending->id == id && !pending->done && !pending->given_up ? pending : nullptr;
 }
 
+// A call with a deadline goes by the stream: it may have to let go of its spans before the handler is done.
+std::shared_ptr<DirectPeer> StreamChannel::direct_peer(const Call& call) const {
+  if (meeting_place_ == nullptr || call.deadline_ns != UINT64_MAX) return nullptr;
+  return std::static_pointer_cast<DirectPeer>(meeting_place_->accepting.lock());
+}
+
 runtime::Task<Result<Reply>> StreamChannel::call(const Call& call) {
   if (call.control.size() > kControlBytesMax || call.data.size() > kDataBytesMax)
     co_return fail(ErrorCode::kTooLarge, "request", std::max(call.control.size(), call.data.size()));
   const std::optional<runtime::Gate::Pass> pass = gate_.enter();
   if (!pass || closed()) co_return fail(reason_);
+  if (const std::shared_ptr<DirectPeer> peer = direct_peer(call)) {
+    Result<Reply> reply = co_await peer->carry_out(call);
+    if (closed()) co_return fail(reason_);
+    co_return reply;
+  }
   Admission::Ticket ticket = admission_.try_enter(call.data.size());
   if (!ticket) {
     ticket = co_await admission_.enter(call.data.size(), call.deadline_ns);
@@ -216,7 +231,7 @@ runtime::Task<Result<void>> StreamChannel::read_message() {
     Result<void> filled = co_await receive_.fill(kHeaderBytes);
     if (!filled) co_return filled;
   }
-  Result<MessageHeader> opened = open_header(receive_.peek(kHeaderBytes), connection_->in_process());
+  Result<MessageHeader> opened = open_header(receive_.peek(kHeaderBytes), meeting_place_ != nullptr);
   if (!opened) co_return fail(std::move(opened.error()));
   const MessageHeader header = *opened;
   receive_.consume(kHeaderBytes);

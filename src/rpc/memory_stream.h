@@ -122,6 +122,8 @@ class TestConnection final : public runtime::Connection {
     move(executor_, *out_);
   }
   std::string peer() const override { return "test"; }
+  runtime::MeetingPlace* meeting_place() override { return meeting_place_.get(); }
+  void meet_at(std::shared_ptr<runtime::MeetingPlace> place) { meeting_place_ = std::move(place); }
 
   // Lets bytes flow as far as they can.
   static void move(runtime::Executor& executor, TestPipe& pipe) {
@@ -165,12 +167,13 @@ class TestConnection final : public runtime::Connection {
   runtime::Executor& executor_;
   std::shared_ptr<TestPipe> in_;
   std::shared_ptr<TestPipe> out_;
+  std::shared_ptr<runtime::MeetingPlace> meeting_place_;
 };
 
 // Both ends of a stream, and its pipes for meddling: [0] from first to second, [1] back.
 struct TestPair {
-  std::unique_ptr<runtime::Connection> first;
-  std::unique_ptr<runtime::Connection> second;
+  std::unique_ptr<TestConnection> first;
+  std::unique_ptr<TestConnection> second;
   std::shared_ptr<TestPipe> pipes[2];
 };
 
@@ -225,6 +228,11 @@ class TestNetwork final : public runtime::Network {
     if (found == listeners_.end() || found->second->ended) co_return fail(ErrorCode::kUnavailable, "connect");
     TestPair pair = make_test_pair(executor_);
     pipes.push_back({pair.pipes[0], pair.pipes[1]});
+    if (in_process) {
+      const auto place = std::make_shared<runtime::MeetingPlace>();
+      pair.first->meet_at(place);
+      pair.second->meet_at(place);
+    }
     found->second->give(std::move(pair.second));
     co_return std::move(pair.first);
   }
@@ -234,6 +242,7 @@ class TestNetwork final : public runtime::Network {
     return std::make_unique<TestListener>(std::move(state));
   }
   std::vector<std::array<std::shared_ptr<TestPipe>, 2>> pipes;  // of every connection made
+  bool in_process = false;  // the ends of connections made from now on meet
 
  private:
   runtime::Executor& executor_;

@@ -15,8 +15,8 @@ using runtime::Task;
 
 Task<Result<Reply>> echo(Peer& peer, Request& request) {
   Reply reply;
-  reply.control = Buffer::copy_of(request.control.span());
-  reply.data = Buffer::copy_of(request.data.span());
+  reply.control = Buffer::copy_of(request.control);
+  reply.data = Buffer::copy_of(request.data);
   co_return reply;
 }
 

@@ -20,10 +20,14 @@ namespace foreshard::rpc {
 inline constexpr uint32_t kControlBytesMax = 4u << 20;
 inline constexpr uint32_t kDataBytesMax = 4u << 20;
 
+// A call as its handler sees it; the spans live until the handler returns.
 struct Request {
   uint16_t method = 0;
-  Buffer control;
-  Buffer data;
+  ConstByteSpan control;
+  ConstByteSpan data;
+  // Where the caller in this process wants the reply's data; a handler that puts it there leaves Reply::data empty
+  // and says its size. Empty: the data goes into Reply::data.
+  ByteSpan reply_into;
   uint64_t deadline_ns = UINT64_MAX;  // on the answering side's clock, from the remaining time that was sent
   bool cancelled = false;  // set when the caller waits no longer: the reply will be dropped
 };

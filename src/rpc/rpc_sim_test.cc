@@ -39,13 +39,13 @@ struct MirrorServer final : SimProcess {
   }
   Task<Result<Reply>> mirror(Peer&, Request& request) {
     if (request.control.size() != sizeof(Question)) co_return fail(ErrorCode::kInvalid, "question");
-    const auto question = load_object<Question>(request.control.span());
+    const auto question = load_object<Question>(request.control);
     Buffer expected = Buffer::allocate(request.data.size());
     fill(expected.span(), question.seed);
-    if (as_text(expected.span()) != as_text(request.data.span())) co_return fail(ErrorCode::kCorrupt, "question");
+    if (as_text(expected.span()) != as_text(request.data)) co_return fail(ErrorCode::kCorrupt, "question");
     if (question.delay_ns != 0) co_await runtime.executor().sleep_for(question.delay_ns);
     Reply reply;
-    reply.control = Buffer::copy_of(request.control.span());
+    reply.control = Buffer::copy_of(request.control);
     reply.data = Buffer::allocate(question.answer_bytes);
     fill(reply.data.span(), question.seed + 1);
     co_return reply;

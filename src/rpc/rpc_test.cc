@@ -47,12 +47,12 @@ struct Server {
   }
   Task<Result<Reply>> echo(Peer& peer, Request& request) {
     ++started;
-    const auto control = load_object<EchoControl>(request.control.span());
+    const auto control = load_object<EchoControl>(request.control);
     deadline_ns = request.deadline_ns;
     if (control.delay_ns != 0) co_await runtime.executor().sleep_for(control.delay_ns);
     Reply reply;
-    reply.control = Buffer::copy_of(request.control.span());
-    reply.data = Buffer::copy_of(request.data.span());
+    reply.control = Buffer::copy_of(request.control);
+    reply.data = Buffer::copy_of(request.data);
     co_return reply;
   }
   Task<Result<Reply>> refuse(Peer& peer, Request& request) {
@@ -72,7 +72,7 @@ struct Server {
     co_return Reply();
   }
   Task<Result<Reply>> produce(Peer& peer, Request& request) {
-    const auto size = load_object<uint64_t>(request.control.span());
+    const auto size = load_object<uint64_t>(request.control);
     Reply reply;
     reply.data = Buffer::copy_of(as_bytes(pattern(size, size)));
     co_return reply;
@@ -444,6 +444,81 @@ TEST_F(RpcTest, BoundsConnections) {
   executor().run_ready_only();
   EXPECT_FALSE(second->closed());
   EXPECT_TRUE(third->closed());
+}
+
+// The same between two ends in one process.
+class DirectRpcTest : public RpcTest {
+ protected:
+  void SetUp() override { runtime.network().in_process = true; }
+  uint64_t sent_bytes() { return to_server().written; }
+};
+
+TEST_F(DirectRpcTest, CallsBecomeNoBytesAndTheirSpansAreUsedInPlace) {
+  start();
+  executor().run_ready_only();
+  Buffer place = Buffer::allocate(4096);
+  Outcome& given = echo(pattern(4096, 9), {}, place.span());
+  Outcome& slow = echo("slow", {.delay_ns = 100});
+  Outcome& refused = call(kRefuse);
+  Outcome& unknown = call(999);
+  Outcome& large = echo(std::string(4097, 'x'), {}, place.span());
+  executor().run();
+  ASSERT_TRUE(given.result && slow.result);
+  EXPECT_EQ(given.result->data_size, 4096u);
+  EXPECT_EQ(as_text(place.span()), pattern(4096, 9));
+  EXPECT_EQ(slow.data(), "slow");
+  EXPECT_EQ(refused.result.error().id, 77u);
+  EXPECT_EQ(unknown.code(), ErrorCode::kUnsupported);
+  EXPECT_EQ(large.code(), ErrorCode::kTooLarge);
+  EXPECT_EQ(sent_bytes(), 0u);
+}
+
+TEST_F(DirectRpcTest, ACallWithADeadlineMayLeaveItsHandlerBehind) {
+  start();
+  executor().run_ready_only();
+  Outcome& held = call(kHold, {}, "data", {}, executor().now_ns() + 100);
+  executor().run_until(executor().now_ns() + 100);
+  EXPECT_EQ(held.code(), ErrorCode::kTimeout);
+  EXPECT_GT(sent_bytes(), 0u);
+}
+
+// Whoever ends first, the call returns only when its handler has, and then says that its outcome is unknown.
+TEST_F(DirectRpcTest, BothEndsWaitForTheHandler) {
+  for (const bool service_first : {false, true}) {
+    start();
+    executor().run_ready_only();
+    Outcome& held = call(kHold);
+    executor().run_ready_only();
+    EXPECT_EQ(server->holding, 1u);
+    bool ended = false;
+    executor().spawn(service_first ? stop_service(*server->service, ended) : close_channel(channel, ended));
+    executor().run_ready_only();
+    EXPECT_FALSE(ended || held.done);
+    server->release.set();
+    executor().run();
+    EXPECT_TRUE(ended);
+    EXPECT_EQ(held.code(), ErrorCode::kUnavailable);
+    Outcome& after = echo("after");
+    executor().run();
+    EXPECT_EQ(after.code(), ErrorCode::kUnavailable);
+    TearDown();
+    channel = nullptr;
+    server = nullptr;
+  }
+}
+
+TEST_F(DirectRpcTest, TheServicesBoundsHold) {
+  ServiceOptions options;
+  options.calls_per_connection_max = 4;
+  start(options);
+  executor().run_ready_only();
+  for (int i = 0; i < 16; ++i) call(kHold);
+  executor().run_ready_only();
+  EXPECT_EQ(server->holding, 4u);
+  server->release.set();
+  executor().run();
+  EXPECT_EQ(server->holding_max, 4u);
+  for (const Outcome& outcome : outcomes) EXPECT_TRUE(outcome.result);
 }
 
 // Sends bytes by hand and tells what came back before the service hung up.

@@ -18,7 +18,7 @@ constexpr size_t kCancelsWaitingMax = 1024;
 SendQueue::SendQueue(runtime::Executor& executor, runtime::Connection& connection)
     : executor_(executor),
       connection_(connection),
-      in_process_(connection.in_process()),
+      in_process_(connection.meeting_place() != nullptr),
       wake_(executor),
       staging_(new std::byte[kStagingBytes]) {
   iovecs_.reserve(kBatchIovecsMax);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <utility>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "rpc/admission.h"
+#include "rpc/direct.h"
 #include "rpc/message.h"
 #include "rpc/receive_buffer.h"
 #include "rpc/rpc.h"
@@ -25,11 +27,13 @@ struct ServiceState;
 
 // One connection of a service: its reader, its writer, and the calls that are being worked on. Lives as long as
 // any of their coroutines; ended by a fault of the peer, by its leaving, or by the service's stop().
-struct ServiceConnection {
+struct ServiceConnection final : DirectPeer {
   ServiceConnection(std::shared_ptr<ServiceState> state, runtime::Executor& executor, uint64_t id,
                     std::unique_ptr<runtime::Connection> stream, const ServiceOptions& options);
+  runtime::Task<Result<Reply>> carry_out(const Call& call) override;
   void end() {
     peer.gone = true;
+    if (runtime::MeetingPlace* place = connection->meeting_place()) place->accepting.reset();
     connection->shutdown();
     send.close();
     admission.close();
@@ -113,9 +117,16 @@ void fill_reply(OutgoingMessage& message, uint64_t call_id, const Result<Reply>&
   message.control = as_bytes(text);
 }
 
+// A request that came by the stream, and its bytes.
+struct Received {
+  Request request;
+  Buffer control, data;
+};
+
 // Carries out one call and sends its answer. It owns the request until the answer has left.
 runtime::Task<void> run_call(std::shared_ptr<ServiceConnection> connection, std::optional<runtime::Gate::Pass>,
-                             Admission::Ticket ticket, uint64_t call_id, Request request) {
+                             Admission::Ticket ticket, uint64_t call_id, Received received) {
+  Request& request = received.request;
   const RunningCall running(*connection, call_id, request);
   Result<Reply> reply = fail(ErrorCode::kUnsupported, "unknown method", request.method);
   const Handler* handler = connection->service->handler_of(request.method);
@@ -135,6 +146,31 @@ runtime::Task<void> run_call(std::shared_ptr<ServiceConnection> connection, std:
   message.woken_at_end = &sent;
   connection->send.enqueue(message);
   while (!message.at_rest()) co_await sent.wait();
+}
+
+runtime::Task<Result<Reply>> ServiceConnection::carry_out(const Call& call) {
+  const std::optional<runtime::Gate::Pass> pass = gate.enter();
+  if (!pass || peer.gone) co_return fail(ErrorCode::kUnavailable, "the service is ending");
+  const uint64_t bytes = call.data.size() + call.data_into.size();
+  Admission::Ticket ticket = admission.try_enter(bytes);
+  if (!ticket) ticket = co_await admission.enter(bytes, UINT64_MAX);
+  if (!ticket) co_return fail(ErrorCode::kUnavailable, "the service is ending");
+  const Handler* handler = service->handler_of(call.method);
+  if (handler == nullptr) co_return fail(ErrorCode::kUnsupported, "unknown method", call.method);
+  Request request;
+  request.method = call.method;
+  request.control = call.control;
+  request.data = call.data;
+  request.reply_into = call.data_into;
+  runtime::Task<Result<Reply>> task = (*handler)(peer, request);
+  Result<Reply> reply = co_await task;
+  if (peer.gone) co_return fail(ErrorCode::kUnavailable, "the service has ended");
+  if (!reply || call.data_into.empty() || reply->data.empty()) co_return reply;
+  if (reply->data.size() > call.data_into.size()) co_return fail(ErrorCode::kTooLarge, "reply data", reply->data.size());
+  std::memcpy(call.data_into.data(), reply->data.data(), reply->data.size());
+  reply->data_size = reply->data.size();
+  reply->data = Buffer();
+  co_return reply;
 }
 
 void cancel_call(ServiceConnection& connection, uint64_t call_id) {
@@ -172,7 +208,7 @@ runtime::Task<Result<void>> read_message(const std::shared_ptr<ServiceConnection
     Result<void> filled = co_await receive.fill(kHeaderBytes);
     if (!filled) co_return filled;
   }
-  CO_TRY(const MessageHeader header, open_header(receive.peek(kHeaderBytes), connection->connection->in_process()));
+  CO_TRY(const MessageHeader header, open_header(receive.peek(kHeaderBytes), connection->connection->meeting_place() != nullptr));
   receive.consume(kHeaderBytes);
   receive.note_data_bytes(header.data_bytes);
   if (static_cast<MessageKind>(header.kind) == MessageKind::kCancel) {
@@ -188,26 +224,29 @@ runtime::Task<Result<void>> read_message(const std::shared_ptr<ServiceConnection
   if (!ticket) ticket = co_await connection->admission.enter(bytes, UINT64_MAX);
   if (!ticket) co_return fail(ErrorCode::kCancelled, "connection ended");
 
-  Request request;
+  Received received;
+  Request& request = received.request;
   request.method = header.method;
   if (header.remaining_ns != UINT64_MAX) {
     const uint64_t now_ns = connection->service->executor.now_ns();
     request.deadline_ns = header.remaining_ns < UINT64_MAX - now_ns ? now_ns + header.remaining_ns : UINT64_MAX;
   }
-  request.control = Buffer::allocate(header.control_bytes);
-  if (!take_at_once(*connection, request.control.span())) {
-    Result<void> taken = co_await receive.take(request.control.span());
+  received.control = Buffer::allocate(header.control_bytes);
+  if (!take_at_once(*connection, received.control.span())) {
+    Result<void> taken = co_await receive.take(received.control.span());
     if (!taken) co_return taken;
   }
-  if (crc32c(request.control.span()) != header.control_crc) co_return fail(ErrorCode::kCorrupt, "control checksum");
-  request.data = Buffer::allocate(header.data_bytes);
-  if (!take_at_once(*connection, request.data.span())) {
-    Result<void> taken = co_await receive.take(request.data.span());
+  if (crc32c(received.control.span()) != header.control_crc) co_return fail(ErrorCode::kCorrupt, "control checksum");
+  received.data = Buffer::allocate(header.data_bytes);
+  if (!take_at_once(*connection, received.data.span())) {
+    Result<void> taken = co_await receive.take(received.data.span());
     if (!taken) co_return taken;
   }
-  if (!data_matches(header, request.data.span())) co_return fail(ErrorCode::kCorrupt, "data checksum");
+  if (!data_matches(header, received.data.span())) co_return fail(ErrorCode::kCorrupt, "data checksum");
+  request.control = received.control.span();
+  request.data = received.data.span();
   connection->service->executor.spawn(
-      run_call(connection, connection->gate.enter(), std::move(ticket), header.call_id, std::move(request)));
+      run_call(connection, connection->gate.enter(), std::move(ticket), header.call_id, std::move(received)));
   co_return Result<void>();
 }
 
@@ -257,6 +296,9 @@ runtime::Task<void> accept_loop(std::shared_ptr<ServiceState> service, std::shar
     auto connection = std::make_shared<ServiceConnection>(service, service->executor, id, std::move(*accepted),
                                                           service->options);
     service->connections.emplace(id, connection);
+    if (runtime::MeetingPlace* place = connection->connection->meeting_place()) {
+      place->accepting = std::shared_ptr<DirectPeer>(connection);
+    }
     service->executor.spawn(serve_connection(std::move(connection), service->gate.enter()));
   }
 }

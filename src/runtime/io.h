@@ -79,6 +79,12 @@ class Disk {
   virtual std::string host_path() const = 0;
 };
 
+// Where the two ends of a connection inside one process find each other: the accepting side may leave something of
+// its own here for the connecting side. What it is, the layer above knows.
+struct MeetingPlace {
+  std::weak_ptr<void> accepting;
+};
+
 // An ordered byte stream to one peer. One reader and one writer at a time.
 class Connection {
  public:
@@ -94,8 +100,8 @@ class Connection {
   // Whose connection it is where connections are shared out: the same for all of one process (unix sockets) or of one
   // host (TCP; of one /64 with IPv6).
   virtual std::string peer_group() const { return peer(); }
-  // The bytes never leave this process's memory: checksums against the way between would guard nothing.
-  virtual bool in_process() const { return false; }
+  // Of a connection whose bytes never leave this process's memory: what both ends see. Null for all others.
+  virtual MeetingPlace* meeting_place() { return nullptr; }
 
   class ReadAwaiter;
   class WriteAwaiter;

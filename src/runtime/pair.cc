@@ -171,6 +171,7 @@ class Pipe {
 struct PairState {
   PairState(Executor& executor, size_t bytes_max) : pipes{{executor, bytes_max}, {executor, bytes_max}} {}
   Pipe pipes[2];
+  MeetingPlace meeting_place;
 };
 
 class PairEnd final : public Connection {
@@ -185,7 +186,7 @@ class PairEnd final : public Connection {
     in_.close_read();
   }
   std::string peer() const override { return name_; }
-  bool in_process() const override { return true; }
+  MeetingPlace* meeting_place() override { return &state_->meeting_place; }
 
  private:
   std::shared_ptr<PairState> state_;

@@ -30,7 +30,7 @@ template <class T>
 Result<T> parse(const rpc::Request& request) {
   if (request.control.size() < sizeof(T))
     return fail(ErrorCode::kInvalid, "replica service: request too short", request.control.size());
-  return load_object<T>(request.control.span());
+  return load_object<T>(request.control);
 }
 
 template <class T>
@@ -176,6 +176,7 @@ void ReplicaServer::fill_cache(const ReadRequest& r, ConstByteSpan data, policy:
   const uint64_t first = first_key(r.name, r.chunk, r.first_page);
   if (!fill_guard_.unchanged(ticket, first, r.pages)) return;
   for (uint32_t i = 0; i < r.pages; ++i) {
+    if (!cache_.worth_inserting(first + i)) continue;  // the drivers have caches of their own
     std::byte* place = cache_.insert(first + i, policy::Origin::kDemand);
     if (place != nullptr) std::memcpy(place, data.data() + i * kPageBytes, kPageBytes);
   }
@@ -193,11 +194,14 @@ Task<Result<rpc::Reply>> ReplicaServer::on_read(rpc::Peer&, rpc::Request& reques
   CO_TRY(Sessions::Work work, sessions_.enter(r.name));
   CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, r.chunk, 1));
   rpc::Reply reply;
-  reply.data = Buffer::allocate(r.pages * kPageBytes);
-  if (!read_cached(r, reply.data.span())) {
+  const size_t bytes = r.pages * kPageBytes;
+  const bool in_place = request.reply_into.size() >= bytes;
+  if (!in_place) reply.data = Buffer::allocate(bytes);
+  const ByteSpan into = in_place ? request.reply_into.first(bytes) : reply.data.span();
+  if (!read_cached(r, into)) {
     const policy::FillGuard::Ticket ticket = fill_guard_.issue(first_key(r.name, r.chunk, r.first_page), r.pages);
     const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.chunk};
-    const Result<store::PageMap> states = co_await store_.read(key, r.first_page, reply.data.span());
+    const Result<store::PageMap> states = co_await store_.read(key, r.first_page, into);
     if (!states) {
       if (states.error().code == ErrorCode::kLossy) co_return fail(from_store(states.error()));
       if (states.error().code == ErrorCode::kCorrupt)
@@ -211,9 +215,9 @@ Task<Result<rpc::Reply>> ReplicaServer::on_read(rpc::Peer&, rpc::Request& reques
       work.grant();
       co_return reply;
     }
-    fill_cache(r, reply.data.span(), ticket);
+    fill_cache(r, into, ticket);
   }
-  reply.data_size = reply.data.size();
+  reply.data_size = bytes;
   reply.control = Buffer::copy_of(object_bytes(ReadReply{0, 0}));
   work.grant();
   co_return reply;
@@ -231,7 +235,7 @@ Task<Result<rpc::Reply>> ReplicaServer::on_write(rpc::Peer&, rpc::Request& reque
   forget_cached(first, pages);
   const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.chunk};
   const store::Version version{r.name.epoch, r.sequence};
-  const Result<void> written = co_await store_.write(key, version, r.first_page, request.data.span(), work);
+  const Result<void> written = co_await store_.write(key, version, r.first_page, request.data, work);
   forget_cached(first, pages);
   if (!written) co_return fail(from_store(written.error()));
   work.grant();
@@ -298,7 +302,7 @@ Task<Result<rpc::Reply>> ReplicaServer::on_states(rpc::Peer&, rpc::Request& requ
 
 Task<Result<rpc::Reply>> ReplicaServer::on_prepare(rpc::Peer&, rpc::Request& request) {
   CO_TRY(const PrepareRequest r, parse<PrepareRequest>(request));
-  const ConstByteSpan items = request.control.span().subspan(sizeof r);
+  const ConstByteSpan items = request.control.subspan(sizeof r);
   if (r.ranges == 0 || r.ranges > kRangesPerPrepareMax || items.size() != r.ranges * sizeof(RangeItem))
     co_return fail(ErrorCode::kInvalid, "prepare: bad list of ranges");
   std::vector<HostedRanges::Placed> placed;

@@ -180,14 +180,33 @@ Task<Result<void>> Checkpoint::commit_names() {
   co_return Result<void>();
 }
 
-// The callers that wait keep their chunks pinned.
+// Until a snapshot's batch is in the index, names count that its chunks no longer know: none may be on its way.
+Task<Result<void>> Checkpoint::condense_names() {
+  const runtime::Mutex::Guard guard = co_await committing_.lock();
+  condense_ = true;
+  co_return co_await commit_names();
+}
+
+// The chunks that the next append is about. Those of waiting callers are pinned, those on the list of changed ones
+// leave it only by a snapshot.
+std::vector<Chunk*> Checkpoint::take_naming(bool all) {
+  std::vector<Chunk*> chunks = std::exchange(naming_, {});
+  if (!all) return chunks;
+  std::erase_if(chunks, [](const Chunk* chunk) { return chunk->in_changed; });
+  for (Chunk* chunk : table_.changed())
+    if (!chunk->dirty.named().empty()) chunks.push_back(chunk);
+  return chunks;
+}
+
 Task<Result<void>> Checkpoint::commit_waiting_names() {
   const uint64_t covering = names_asked_;
-  const std::vector<Chunk*> chunks = std::exchange(naming_, {});
+  const bool all = std::exchange(condense_, false);
+  const uint64_t first_sequence = log_.next_sequence();
+  const std::vector<Chunk*> chunks = take_naming(all);
   std::vector<DirtyPages::Composed> composed;
   std::vector<DirtyEntry> entries;
   for (const Chunk* chunk : chunks) {
-    composed.push_back(chunk->dirty.compose());
+    composed.push_back(all ? chunk->dirty.compose_all() : chunk->dirty.compose());
     entries.push_back({.slot = chunk->slot,
                        .generation = chunk->generation,
                        .volume = chunk->key.volume.value,
@@ -201,6 +220,7 @@ Task<Result<void>> Checkpoint::commit_waiting_names() {
     co_return fail(std::move(error));
   }
   for (size_t i = 0; i < chunks.size(); ++i) chunks[i]->dirty.committed(composed[i]);
+  if (all) log_.release_before(first_sequence);
   names_covered_ = covering;
   co_return Result<void>();
 }

@@ -39,6 +39,8 @@ class Checkpoint {
   runtime::Task<Result<void>> flush();
   // Every chunk that is on the changed list now is carried over once.
   runtime::Task<Result<void>> run();
+  // Says all names anew, a record a chunk, so that the log need not keep the many records that grew them.
+  runtime::Task<Result<void>> condense_names();
   // Makes the names of the chunk's dirty pages durable. Calls at the same time go in one append.
   runtime::Task<Result<void>> commit_names(Chunk& chunk);
   // A batch of other records, synced; notes its sequence in the superblock.
@@ -70,6 +72,7 @@ class Checkpoint {
   runtime::Task<Result<void>> name_what_is_in_flight(const std::vector<Snapshot>& snapshots);
   runtime::Task<Result<void>> commit_names();
   runtime::Task<Result<void>> commit_waiting_names();
+  std::vector<Chunk*> take_naming(bool all);
   void settle(std::vector<Snapshot>& snapshots);
   runtime::Task<Result<void>> sync_files();
   runtime::Task<Result<void>> write_batch(index::Batch batch);
@@ -91,6 +94,7 @@ class Checkpoint {
   runtime::WaitQueue names_ended_;
   uint64_t names_asked_ = 0, names_covered_ = 0;
   bool names_on_their_way_ = false;
+  bool condense_ = false;  // the next append is to say all names
   uint64_t named_pages_ = 0;
   uint64_t flushes_ = 0, checkpoints_ = 0;
 };

@@ -42,7 +42,10 @@ class DirtyLog {
 
   // Writers leave half of the ring to checkpoints, which cannot wait for room.
   bool has_room_for_writers() const { return live_pages() < pages_ / 2; }
-  bool checkpoint_due() const { return live_pages() >= pages_ / 4; }
+  // Full enough that names should be said anew in fewer pages, or a checkpoint make them needless.
+  bool condense_due() const { return live_pages() >= pages_ / 4; }
+  // Whether so many records would leave the ring well below that.
+  bool condensable_to(size_t entries) const { return entries / kDirtyEntriesPerPage + 1 <= pages_ / 8; }
 
  private:
   static constexpr int kPageNumberBits = 40;  // years of appends in one opening, 16 million openings

@@ -29,6 +29,8 @@ class DirtyPages {
   // What a record of the log has to say now.
   const PageSet& pending() const { return pending_; }
   Composed compose() const { return {pending_, round_}; }
+  // What a record that stands for all earlier ones has to say.
+  Composed compose_all() const { return {named_, round_}; }
   void committed(const Composed& composed) {
     if (composed.round == round_) pending_ -= composed.pages;
   }

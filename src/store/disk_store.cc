@@ -375,16 +375,32 @@ Task<Result<void>> DiskStore::close() {
 
 bool DiskStore::checkpoint_due() const {
   return table_.changed().size() * 2 >= options_.changed_chunks_max ||
-         checkpoint_.named_pages() >= options_.named_pages_max || log_->checkpoint_due();
+         checkpoint_.named_pages() >= options_.named_pages_max || log_->condense_due();
+}
+
+// Whether it is only the dirty log that has grown, and by many records of few chunks. Names are kept as long as they
+// may be, since a page that has one is written over at no further cost.
+bool DiskStore::condensing_is_enough() const {
+  const size_t changed = table_.changed().size();
+  return log_->condense_due() && log_->condensable_to(changed) && changed * 2 < options_.changed_chunks_max &&
+         checkpoint_.named_pages() < options_.named_pages_max &&
+         executor_.now_ns() < checkpointed_ns_ + options_.checkpoint_interval_ns;
 }
 
 Task<void> DiskStore::checkpoint_when_due() {
   const std::optional<runtime::Gate::Pass> pass = background_.enter();
   if (!pass) co_return;
+  checkpointed_ns_ = executor_.now_ns();
   while (!stopping_ && !fail_stop_.failed()) {
-    if (!checkpoint_due()) co_await due_.wait_until(executor_.now_ns() + options_.checkpoint_interval_ns);
+    if (!checkpoint_due()) co_await due_.wait_until(checkpointed_ns_ + options_.checkpoint_interval_ns);
     if (stopping_ || fail_stop_.failed()) break;
-    if (!table_.changed().empty()) (void)co_await checkpoint_.run();  // a failure has closed the store
+    // A failure of either has closed the store.
+    if (condensing_is_enough()) {
+      (void)co_await checkpoint_.condense_names();
+    } else {
+      (void)co_await checkpoint_.run();
+      checkpointed_ns_ = executor_.now_ns();
+    }
     room_.wake_all();
   }
   room_.wake_all();

@@ -24,8 +24,8 @@ struct DiskStoreOptions {
   uint64_t chunk_cache_bytes = 64u << 20;        // of records of chunks that nobody uses
   uint64_t changed_chunks_max = 16384;           // beyond it writes to other chunks wait for a checkpoint
   uint64_t named_pages_max = 262144;             // a checkpoint starts: what a recovery reads is bounded
-  uint64_t dirty_log_bytes = 32u << 20;          // of a new store; a checkpoint starts when a quarter is used
-  uint64_t checkpoint_interval_ns = 30'000'000'000;
+  uint64_t dirty_log_bytes = 32u << 20;          // of a new store; condensed when a quarter is used
+  uint64_t checkpoint_interval_ns = 300'000'000'000;
   uint64_t prepared_slots = 0;  // at most: free slots written with zeros ahead of use
   uint64_t prepare_bytes_per_second = 64u << 20;
   uint64_t scrub_bytes_per_second = 32u << 20;  // 0: no limit
@@ -103,6 +103,7 @@ class DiskStore : public ChunkStore {
   runtime::Task<void> checkpoint_when_due();
   runtime::Task<void> prepare_slots();
   bool checkpoint_due() const;
+  bool condensing_is_enough() const;
   void wake_background() {
     due_.wake_all();
     room_.wake_all();
@@ -127,6 +128,7 @@ class DiskStore : public ChunkStore {
   runtime::WaitQueue room_;   // writers wait here for a checkpoint to end
   bool stopping_ = false;     // the loops are to end
   bool closed_ = false;
+  uint64_t checkpointed_ns_ = 0;  // when the last checkpoint ended
   uint64_t generations_ = 0;  // drawn since the open
   StoreStats stats_;
 };

@@ -195,21 +195,33 @@ Task<Result<void>> DiskStore::recover_slot(std::span<const DirtyLog::Found> reco
 }
 
 Task<Result<void>> DiskStore::accept_as_found(Chunk& chunk, PageSet pages) {
+  constexpr uint32_t kWindowPages = 32;  // what one read may span
   if (!files_.has(chunk.slot)) co_return Result<void>();
-  Buffer buffer = Buffer::allocate(kPageBytes);
+  Buffer buffer = Buffer::allocate(kWindowPages * kPageBytes);
   runtime::File& file = files_.file_of(chunk.slot);
-  for (uint32_t page = 0; page < kPagesPerChunk; ++page) {
-    if (!pages.contains(page)) continue;
-    const Result<void> read = co_await file.read(files_.offset_of(chunk.slot, page), buffer.span());
-    if (!read) {
-      LOG_WARN("chunk store: slot {} page {}: {}", chunk.slot, page, read.error().message());
-      continue;
+  for (uint32_t window = 0; window < kPagesPerChunk; window += kWindowPages) {
+    uint32_t first = window, end = window + kWindowPages;
+    while (first < end && !pages.contains(first)) ++first;
+    while (end > first && !pages.contains(end - 1)) --end;
+    if (first == end) continue;
+    const ByteSpan around = buffer.subspan(0, (end - first) * kPageBytes);
+    const Result<void> read = co_await file.read(files_.offset_of(chunk.slot, first), around);
+    for (uint32_t page = first; page < end; ++page) {
+      if (!pages.contains(page)) continue;
+      const ByteSpan bytes = around.subspan((page - first) * kPageBytes, kPageBytes);
+      if (!read) {  // one of them; the others are not lost for it
+        const Result<void> alone = co_await file.read(files_.offset_of(chunk.slot, page), bytes);
+        if (!alone) {
+          LOG_WARN("chunk store: slot {} page {}: {}", chunk.slot, page, alone.error().message());
+          continue;
+        }
+      }
+      const uint32_t sum = page_checksum(chunk.identity(uuid_, page), bytes);
+      if (sum == (*chunk.sums)[page]) continue;
+      (*chunk.sums)[page] = sum;
+      ++chunk.changes;
+      ++stats_.accepted_pages;
     }
-    const uint32_t sum = page_checksum(chunk.identity(uuid_, page), buffer.span());
-    if (sum == (*chunk.sums)[page]) continue;
-    (*chunk.sums)[page] = sum;
-    ++chunk.changes;
-    ++stats_.accepted_pages;
   }
   co_return Result<void>();
 }

@@ -265,9 +265,23 @@ bool PageCache::take_ghost(uint64_t key) {
   const uint64_t hash = mix64(key);
   Ghost& ghost = ghosts_[scale(hash, ghosts_.size())];
   if (ghost.stamp == 0 || ghost.fingerprint != static_cast<uint32_t>(hash)) return false;
-  const bool recent = ghost_stamp_ - ghost.stamp <= capacity_pages_ - capacity_pages_ / kSmallDivisor;
+  const bool recent = fresh(ghost);
   ghost = {};
   return recent;
+}
+
+bool PageCache::fresh(const Ghost& ghost) const {
+  return ghost_stamp_ - ghost.stamp <= capacity_pages_ - capacity_pages_ / kSmallDivisor;
+}
+
+bool PageCache::worth_inserting(uint64_t key) {
+  if (capacity_pages_ == 0) return false;
+  if (used_pages_ < capacity_pages_ || contains(key)) return true;
+  const uint64_t hash = mix64(key);
+  const Ghost& ghost = ghosts_[scale(hash, ghosts_.size())];
+  if (ghost.stamp != 0 && ghost.fingerprint == static_cast<uint32_t>(hash) && fresh(ghost)) return true;
+  remember_ghost(key);
+  return false;
 }
 
 bool PageCache::erase(uint64_t key) {

@@ -64,6 +64,9 @@ class PageCache {
   // Where the caller must copy the page, at once. Evicts as needed; a page already there keeps its place in the
   // queues (a prefetched one that is written over is wasted). Null only if the capacity is below one page.
   std::byte* insert(uint64_t key, Origin origin);
+  // For a cache behind another one, which sees few pages twice: whether a page that was read on demand is worth its
+  // copy, because there is room or because it was asked about lately. If not, it is remembered.
+  bool worth_inserting(uint64_t key);
   // Where a cached page may be written over in place; null: not cached.
   std::byte* overwrite(uint64_t key);
 
@@ -129,6 +132,7 @@ class PageCache {
   void waste(uint64_t key);
   void remember_ghost(uint64_t key);
   bool take_ghost(uint64_t key);
+  bool fresh(const Ghost& ghost) const;
   void allocate_metadata();
   void compact_slots(uint64_t pages);
   std::byte* insert_new(uint64_t key, Origin origin, uint64_t position);

@@ -112,6 +112,24 @@ struct Model {
   std::set<uint64_t> unused, wasted;
 };
 
+// Behind another cache: what is asked for once leaves what is asked for again where it is.
+TEST(PageCache, FullItIsForPagesThatAreAskedForTwice) {
+  PageCache cache(64 * kPageBytes);
+  for (uint64_t key = 0; key < 64; ++key) {
+    EXPECT_TRUE(cache.worth_inserting(key));  // there is room
+    fill(cache.insert(key, Origin::kDemand), key);
+  }
+  for (uint64_t key = 1000; key < 1020; ++key) EXPECT_FALSE(cache.worth_inserting(key));
+  EXPECT_TRUE(cache.worth_inserting(7));
+  int remembered = 0;  // the newer of two in one place of its memory
+  for (uint64_t key = 1000; key < 1020; ++key) remembered += cache.worth_inserting(key);
+  EXPECT_GE(remembered, 10);
+  for (uint64_t key = 5000; key < 9000; ++key) EXPECT_FALSE(cache.worth_inserting(key));
+  EXPECT_FALSE(cache.worth_inserting(5000));  // so long ago that it would not have lasted
+  EXPECT_EQ(cache.used_bytes(), cache.capacity_bytes());
+  EXPECT_FALSE(PageCache(0).worth_inserting(1));
+}
+
 TEST(PageCache, BehavesAsItsModelUnderRandomOperations) {
   for (uint64_t seed = 1; seed <= 12; ++seed) {
     Model model(seed % 3 == 0 ? 0 : 20 * seed, seed);
