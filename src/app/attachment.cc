@@ -73,7 +73,7 @@ Task<Result<std::unique_ptr<Attachment>>> Attachment::start(runtime::Runtime& ru
   if (!options.local_servers.empty()) {
     options.driver.address_of = [local = options.local_servers](const meta::pb::Server& server) {
       const auto found = local.find(server.address());
-      return found == local.end() ? server.address() : found->second;
+      return found == local.end() ? std::string() : found->second;
     };
   }
   std::unique_ptr<Attachment> attachment(new Attachment(runtime, meta));

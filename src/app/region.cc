@@ -49,6 +49,7 @@ Task<Result<void>> Region::stop() {
   if (service_ != nullptr) co_await service_->stop();
   meta_service_.reset();
   service_.reset();
+  if (shared_service_ != nullptr) co_await shared_service_->stop();
   std::vector<Result<void>> stopped(servers_.size());
   runtime::Gate gate(world_.executor());
   for (size_t i = 0; i < servers_.size(); ++i)
@@ -56,6 +57,7 @@ Task<Result<void>> Region::stop() {
   co_await gate.close();
   for (const Result<void>& one : stopped) keep_first(result, one);
   servers_.clear();
+  shared_service_.reset();
   if (meta_ != nullptr) {
     const Result<void> closed = co_await meta_->close();
     keep_first(result, closed);
@@ -107,6 +109,9 @@ Task<Result<void>> Region::settle_topology() {
 }
 
 Task<Result<void>> Region::start_servers() {
+  CO_TRY(const std::string shared_address, socket_in(options_.folder, "servers"));
+  CO_TRY(std::unique_ptr<runtime::Listener> listener, world_.network().listen(shared_address));
+  shared_service_ = rpc::Service::create(world_);
   for (uint32_t id = 1; id <= topology_.servers(); ++id) {
     const std::string name = fmt::format("server-{}", id);
     StorageServerOptions options;
@@ -116,6 +121,8 @@ Task<Result<void>> Region::start_servers() {
     options.servers = topology_.servers();
     CO_TRY(options.address, socket_in(options_.folder, name));
     options.listen = {options.address, "local:" + options.address};
+    options.shared_service = shared_service_.get();
+    options.shared_address = shared_address;
     options.open_store = options_.open_store;
     options.server = options_.server;
     servers_.push_back(std::make_unique<StorageServer>(world_, *meta_, std::move(options)));
@@ -131,6 +138,7 @@ Task<Result<void>> Region::start_servers() {
     error.detail = fmt::format("server {}: {}", servers_[i]->id().value, error.detail);
     co_return fail(std::move(error));
   }
+  shared_service_->serve(std::move(listener));
   co_return Result<void>();
 }
 

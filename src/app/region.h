@@ -62,6 +62,7 @@ class Region {
   std::unique_ptr<runtime::Disk> disk_;
   std::unique_ptr<RegionMeta> meta_;
   Topology topology_;
+  std::unique_ptr<rpc::Service> shared_service_;  // all servers behind one socket
   std::vector<std::unique_ptr<StorageServer>> servers_;
   std::unique_ptr<rpc::Service> service_;
   std::unique_ptr<meta::MetaService> meta_service_;

@@ -57,12 +57,14 @@ Task<Result<void>> StorageServer::open() {
     CO_TRY(std::unique_ptr<runtime::Listener> listener, world_.network().listen(address));
     server_->serve(std::move(listener));
   }
+  if (options_.shared_service != nullptr) options_.shared_service->add_endpoint(options_.id.value, server_->service());
   fault_.clear();
   co_return Result<void>();
 }
 
 Task<void> StorageServer::close_service() {
   if (server_ == nullptr) co_return;
+  if (options_.shared_service != nullptr) options_.shared_service->remove_endpoint(options_.id.value);
   co_await server_->stop();
   server_.reset();
 }
@@ -79,6 +81,7 @@ Task<Result<void>> StorageServer::enter_record() {
   meta::pb::Server record;
   record.set_id(options_.id.value);
   record.set_address(options_.address);
+  record.set_shared_address(options_.shared_address);
   record.set_zone(options_.zone);
   record.set_spine(options_.zone);
   record.set_store_uuid(store_->uuid().value);

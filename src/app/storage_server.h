@@ -29,6 +29,8 @@ struct StorageServerOptions {
   uint32_t servers = 1;             // of the region
   std::string address;              // what the metadata tells drivers
   std::vector<std::string> listen;  // where it listens; address is one of them
+  rpc::Service* shared_service = nullptr;  // of the process: it is also reached there, as endpoint `id`
+  std::string shared_address;              // of that, for drivers
   OpenStore open_store;
   server::ReplicaServerOptions server;
 };

@@ -26,7 +26,7 @@ class StreamChannel;
 // A call that waits for its answer; lives in the frame of call(). Its id names its slot, so that the reader
 // finds it without a search, and a late answer to an earlier call of the slot finds nothing.
 struct PendingCall {
-  PendingCall(StreamChannel& owner, const Call& call);
+  PendingCall(StreamChannel& of, const Call& call);
   PendingCall(const PendingCall&) = delete;
   PendingCall& operator=(const PendingCall&) = delete;
   ~PendingCall();
@@ -39,6 +39,7 @@ struct PendingCall {
 
   StreamChannel& channel;
   uint64_t id = 0;
+  const void* owner;
   ByteSpan data_into;
   runtime::WaitQueue wake;
   OutgoingMessage message;
@@ -67,6 +68,10 @@ class StreamChannel final : public Channel {
 
   runtime::Task<Result<Reply>> call(const Call& call) override;
   bool closed() const override { return gone_.is_set(); }
+  void end_calls(const void* owner) override {
+    for (PendingCall* pending : slots_)
+      if (pending != nullptr && pending->owner == owner) pending->finish(fail(ErrorCode::kUnavailable, "channel closed"));
+  }
   runtime::Task<void> close() override {
     end(Error{ErrorCode::kUnavailable, "channel closed", 0, {}});
     co_await gate_.close();
@@ -101,8 +106,8 @@ class StreamChannel final : public Channel {
   uint64_t next_call_ = 1;
 };
 
-PendingCall::PendingCall(StreamChannel& owner, const Call& call)
-    : channel(owner), data_into(call.data_into), wake(owner.executor_) {
+PendingCall::PendingCall(StreamChannel& of, const Call& call)
+    : channel(of), owner(call.owner), data_into(call.data_into), wake(of.executor_) {
   if (channel.free_slots_.empty()) {
     channel.free_slots_.push_back(static_cast<uint32_t>(channel.slots_.size()));
     channel.slots_.push_back(nullptr);
@@ -114,6 +119,7 @@ PendingCall::PendingCall(StreamChannel& owner, const Call& call)
   message.header.kind = static_cast<uint8_t>(MessageKind::kRequest);
   message.header.method = call.method;
   message.header.call_id = id;
+  message.header.endpoint = call.endpoint;
   message.header.reply_data_bytes_max = static_cast<uint32_t>(std::min<size_t>(data_into.size(), kDataBytesMax));
   message.control = call.control;
   message.data = call.data;
@@ -162,7 +168,7 @@ runtime::Task<Result<Reply>> StreamChannel::call(const Call& call) {
     const bool woken = co_await pending.wake.wait_until(call.deadline_ns);
     if (!woken) break;
   }
-  if (!pending.done || !pending.message.at_rest()) co_await settle(pending);
+  if (!pending.done || !pending.message.at_rest() || pending.receiving) co_await settle(pending);
   co_return std::move(pending.result);
 }
 

@@ -39,7 +39,7 @@ struct MessageHeader {
   uint64_t error_id = 0;       // of a reply with an error: Error::id
   uint32_t data_crc = 0;
   uint32_t reply_data_bytes_max = 0;  // of a request: room for the reply's data; 0: not said
-  uint32_t reserved = 0;
+  uint32_t endpoint = 0;       // of a request: which service of the process; 0: the one that accepted the connection
   uint32_t header_crc = 0;     // of all bytes before it
 };
 static_assert(sizeof(MessageHeader) == 64);

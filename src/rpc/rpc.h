@@ -46,6 +46,8 @@ struct Call {
   // When empty, the reply brings a Buffer of its own.
   ByteSpan data_into = {};
   uint64_t deadline_ns = UINT64_MAX;
+  uint32_t endpoint = 0;        // which service of the peer's process; 0: the one that accepted the connection
+  const void* owner = nullptr;  // whose call it is, for end_calls()
 };
 
 struct ChannelOptions {
@@ -65,6 +67,8 @@ class Channel {
                                                                  uint64_t deadline_ns, ChannelOptions options = {});
   virtual runtime::Task<Result<Reply>> call(const Call& call) = 0;
   virtual bool closed() const = 0;
+  // Ends the calls of this owner with kUnavailable, as if the connection had ended. For who shares the channel.
+  virtual void end_calls(const void* owner) = 0;
   // Ends the connection; returns when no coroutine of the channel runs any more. Destroy only after it.
   virtual runtime::Task<void> close() = 0;
   // Returns once the connection is gone, from whichever side.
@@ -96,6 +100,10 @@ class Service {
   virtual void handle(uint16_t method, Handler handler) = 0;
   // Accepts from the listener until stop(); may be called for several listeners.
   virtual void serve(std::unique_ptr<runtime::Listener> listener) = 0;
+  // From now on calls on this service's connections that name the endpoint are that service's, until it is removed or
+  // the other service stops; calls to an endpoint that is not there end with kUnavailable.
+  virtual void add_endpoint(uint32_t endpoint, Service& service) = 0;
+  virtual void remove_endpoint(uint32_t endpoint) = 0;
   // Called when a connection has ended, after its last handler returned.
   virtual void on_gone(std::function<void(Peer&)> callback) = 0;
   // Stops accepting, ends all connections, waits for the handlers.

@@ -324,6 +324,31 @@ TEST_F(RpcTest, LetsGoOfItsPlaceWhenGivenUpInTheMiddleOfTheData) {
   EXPECT_EQ(after.data(), "after");
 }
 
+// The connection may end while the kernel still fills the caller's memory.
+TEST_F(RpcTest, ACallWhoseConnectionEndsKeepsItsPlaceUntilTheReadHasEnded) {
+  start();
+  executor().run_ready_only();
+  from_server().segment_bytes_max = 20'000;
+  Buffer place = Buffer::allocate(64u << 10);
+  Outcome& outcome = call(kProduce, std::string(as_text(object_bytes(uint64_t{64} << 10))), {}, place.span());
+  from_server().stalled = true;
+  executor().run_ready_only();
+  from_server().stalled = false;
+  flow(from_server());  // a first part of the data, then the rest is read to its place
+  from_server().stalled = true;
+  executor().run_ready_only();
+  from_server().holds_reader = true;
+  bool closed = false;
+  executor().spawn(close_channel(channel, closed));
+  executor().run_ready_only();
+  EXPECT_FALSE(outcome.done || closed);
+  from_server().holds_reader = false;
+  flow(from_server());
+  executor().run();
+  EXPECT_TRUE(outcome.done && closed);
+  EXPECT_EQ(outcome.code(), ErrorCode::kUnavailable);
+}
+
 TEST_F(RpcTest, EndsTheConnectionOfAPeerThatIsStuckInAWrite) {
   start();
   to_server().stalled = true;

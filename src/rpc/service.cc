@@ -77,6 +77,13 @@ struct ServiceState : std::enable_shared_from_this<ServiceState> {
     return method < handlers.size() && handlers[method] != nullptr ? handlers[method].get() : nullptr;
   }
 
+  // The service that a call means; null when there is none (any more).
+  std::shared_ptr<ServiceState> target_of(uint32_t endpoint) {
+    if (endpoint == 0) return shared_from_this();
+    const auto found = endpoints.find(endpoint);
+    return found == endpoints.end() ? nullptr : found->second;
+  }
+
   runtime::Executor& executor;
   const ServiceOptions options;
   runtime::Gate gate;
@@ -85,7 +92,24 @@ struct ServiceState : std::enable_shared_from_this<ServiceState> {
   std::vector<std::function<void(Peer&)>> gone_callbacks;
   std::vector<std::shared_ptr<runtime::Listener>> listeners;
   std::map<uint64_t, std::shared_ptr<ServiceConnection>> connections;
+  std::map<uint32_t, std::shared_ptr<ServiceState>> endpoints;
   uint64_t next_peer_id = 1;
+};
+
+// A service as a call on any of its connections, or of those that it is an endpoint of, finds it: it does not stop
+// while this is held.
+struct Target {
+  explicit Target(std::shared_ptr<ServiceState> found)
+      : service(std::move(found)), pass(service ? service->gate.enter() : std::nullopt) {}
+  runtime::Task<Result<Reply>> carry_out(Peer& peer, Request& request) {
+    if (!pass) co_return fail(ErrorCode::kUnavailable, "the service is not here now");
+    const Handler* handler = service->handler_of(request.method);
+    if (handler == nullptr) co_return fail(ErrorCode::kUnsupported, "unknown method", request.method);
+    runtime::Task<Result<Reply>> task = (*handler)(peer, request);
+    co_return co_await task;
+  }
+  std::shared_ptr<ServiceState> service;
+  std::optional<runtime::Gate::Pass> pass;
 };
 
 ServiceConnection::ServiceConnection(std::shared_ptr<ServiceState> state, runtime::Executor& executor, uint64_t id,
@@ -125,15 +149,11 @@ struct Received {
 
 // Carries out one call and sends its answer. It owns the request until the answer has left.
 runtime::Task<void> run_call(std::shared_ptr<ServiceConnection> connection, std::optional<runtime::Gate::Pass>,
-                             Admission::Ticket ticket, uint64_t call_id, Received received) {
+                             Admission::Ticket ticket, Target target, uint64_t call_id, Received received) {
   Request& request = received.request;
   const RunningCall running(*connection, call_id, request);
-  Result<Reply> reply = fail(ErrorCode::kUnsupported, "unknown method", request.method);
-  const Handler* handler = connection->service->handler_of(request.method);
-  if (handler != nullptr) {
-    runtime::Task<Result<Reply>> task = (*handler)(connection->peer, request);
-    reply = co_await task;
-  }
+  Result<Reply> reply = co_await target.carry_out(connection->peer, request);
+  target.pass.reset();
   if (request.cancelled || connection->peer.gone) co_return;
   if (reply && (reply->control.size() > kControlBytesMax || reply->data.size() > kDataBytesMax))
     reply = fail(ErrorCode::kTooLarge, "reply", std::max(reply->control.size(), reply->data.size()));
@@ -155,15 +175,13 @@ runtime::Task<Result<Reply>> ServiceConnection::carry_out(const Call& call) {
   Admission::Ticket ticket = admission.try_enter(bytes);
   if (!ticket) ticket = co_await admission.enter(bytes, UINT64_MAX);
   if (!ticket) co_return fail(ErrorCode::kUnavailable, "the service is ending");
-  const Handler* handler = service->handler_of(call.method);
-  if (handler == nullptr) co_return fail(ErrorCode::kUnsupported, "unknown method", call.method);
+  Target target(service->target_of(call.endpoint));
   Request request;
   request.method = call.method;
   request.control = call.control;
   request.data = call.data;
   request.reply_into = call.data_into;
-  runtime::Task<Result<Reply>> task = (*handler)(peer, request);
-  Result<Reply> reply = co_await task;
+  Result<Reply> reply = co_await target.carry_out(peer, request);
   if (peer.gone) co_return fail(ErrorCode::kUnavailable, "the service has ended");
   if (!reply || call.data_into.empty() || reply->data.empty()) co_return reply;
   if (reply->data.size() > call.data_into.size()) co_return fail(ErrorCode::kTooLarge, "reply data", reply->data.size());
@@ -246,7 +264,8 @@ runtime::Task<Result<void>> read_message(const std::shared_ptr<ServiceConnection
   request.control = received.control.span();
   request.data = received.data.span();
   connection->service->executor.spawn(
-      run_call(connection, connection->gate.enter(), std::move(ticket), header.call_id, std::move(received)));
+      run_call(connection, connection->gate.enter(), std::move(ticket),
+               Target(connection->service->target_of(header.endpoint)), header.call_id, std::move(received)));
   co_return Result<void>();
 }
 
@@ -322,6 +341,10 @@ class StreamService final : public Service {
     state_->listeners.push_back(shared);
     state_->executor.spawn(accept_loop(state_, std::move(shared), state_->gate.enter()));
   }
+  void add_endpoint(uint32_t endpoint, Service& service) override {
+    state_->endpoints[endpoint] = static_cast<StreamService&>(service).state_;
+  }
+  void remove_endpoint(uint32_t endpoint) override { state_->endpoints.erase(endpoint); }
   void on_gone(std::function<void(Peer&)> callback) override {
     state_->gone_callbacks.push_back(std::move(callback));
   }

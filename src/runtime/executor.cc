@@ -78,7 +78,7 @@ void Executor::run_timers(uint64_t now_ns) {
 
 // ---- root tasks
 
-struct Executor::RootPromise {
+struct Executor::RootPromise : FrameMemory {
   Executor* executor;
   RootPromise* previous = nullptr;
   RootPromise* next = nullptr;

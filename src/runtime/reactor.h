@@ -53,7 +53,7 @@ class KernelRequest {
 struct ReactorOptions {
   uint32_t requests_max_per_submit = 1024;
   // The cap of the spin time; 0 never spins. It never spins on a machine (or affinity mask) of one CPU.
-  uint64_t spin_ns_max = 50'000;
+  uint64_t spin_ns_max = 100'000;
 };
 
 struct ReactorCounters {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/frame_memory.h"
 
 namespace foreshard::runtime {
 
@@ -18,7 +19,7 @@ class Task;
 
 namespace detail {
 
-struct PromiseBase {
+struct PromiseBase : FrameMemory {
   std::coroutine_handle<> awaiter;
   std::suspend_always initial_suspend() noexcept { return {}; }
   void unhandled_exception() noexcept { std::terminate(); }

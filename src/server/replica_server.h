@@ -39,6 +39,8 @@ class ReplicaServer {
   // Reads back fences and hosted ranges; begins to look for what may be deleted.
   runtime::Task<Result<void>> start();
   void serve(std::unique_ptr<runtime::Listener> listener);
+  // To be made an endpoint of another one.
+  rpc::Service& service() { return *service_; }
   // Ends connections, waits for what is at work. The store stays open: it is the owner's.
   runtime::Task<void> stop();
   // Set when the store has failed.

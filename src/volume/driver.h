@@ -38,7 +38,7 @@ struct DriverOptions {
   // What the attachment record says of this driver, for people and for the next driver.
   std::string host, boot_id, control_address, export_uri;
   uint64_t pid = 0, process_start = 0;
-  // Where to reach a server; the default is its record's address.
+  // Where to reach a server alone; empty, as by default: where its record says.
   std::function<std::string(const meta::pb::Server&)> address_of;
   // Whether the process of an attachment on this very host surely runs no more; nothing: cannot tell.
   std::function<bool(const meta::pb::Attachment&)> surely_dead;

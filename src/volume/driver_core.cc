@@ -44,6 +44,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       options_(std::move(options)),
       claim_(std::move(claim)),
       size_bytes_(claim_.volume.size_bytes()),
+      channels_(runtime),
       map_(meta, VolumeId{claim_.volume.id()}),
       intervals_(runtime.executor()),
       cache_(options_.cache_bytes),
@@ -101,8 +102,8 @@ Result<void> DriverCore::add_server(const meta::pb::Server& record, const meta::
     const bool there = latency.b() == options_.zone && latency.a() == record.zone();
     if (here || there) round_trip_ns = latency.round_trip_ns();
   }
-  const std::string address = options_.address_of ? options_.address_of(record) : record.address();
-  server.link = std::make_unique<ServerLink>(runtime_, *this, record, address, round_trip_ns);
+  const std::string address = options_.address_of ? options_.address_of(record) : std::string();
+  server.link = std::make_unique<ServerLink>(runtime_, *this, channels_, record, address, round_trip_ns);
   server.link->start();
   return {};
 }

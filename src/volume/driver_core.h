@@ -143,6 +143,7 @@ class DriverCore final : public Driver, public LinkOwner {
   Claim claim_;
   uint64_t size_bytes_;
   meta::pb::Region region_;
+  rpc::ChannelPool channels_;
   std::map<ServerId, ServerEntry> servers_;
   ShardMap map_;
   IntervalTable intervals_;

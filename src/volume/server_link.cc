@@ -5,7 +5,6 @@
 
 #include "base/log.h"
 #include "base/planted.h"
-#include "runtime/delayed_connection.h"
 
 namespace foreshard::volume {
 namespace {
@@ -30,10 +29,11 @@ const char* link_state_name(ServerLink::State state) {
   return "unknown";
 }
 
-ServerLink::ServerLink(runtime::Runtime& runtime, LinkOwner& owner, meta::pb::Server server, std::string address,
-                       uint64_t round_trip_ns)
+ServerLink::ServerLink(runtime::Runtime& runtime, LinkOwner& owner, rpc::ChannelPool& channels,
+                       meta::pb::Server server, std::string address, uint64_t round_trip_ns)
     : runtime_(runtime),
       owner_(owner),
+      channels_(channels),
       record_(std::move(server)),
       address_(std::move(address)),
       round_trip_ns_(round_trip_ns),
@@ -106,11 +106,11 @@ void ServerLink::broken(uint64_t session) {
 }
 
 Task<Result<void>> ServerLink::connect() {
-  CO_TRY(std::unique_ptr<runtime::Connection> connection,
-         co_await runtime_.network().connect(address_, runtime_.now_ns() + kConnectTimeoutNs));
-  if (round_trip_ns_ > 0)
-    connection = runtime::delay_connection(runtime_.executor(), std::move(connection), round_trip_ns_);
-  channel_ = rpc::Channel::over(runtime_, std::move(connection));
+  const bool shared = address_.empty() && !record_.shared_address().empty();
+  const std::string& own = address_.empty() ? record_.address() : address_;
+  CO_TRY(channel_, co_await channels_.connect(shared ? record_.shared_address() : own,
+                                              shared ? static_cast<uint32_t>(record_.id()) : 0, round_trip_ns_,
+                                              runtime_.now_ns() + kConnectTimeoutNs));
   co_return Result<void>();
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/ids.h"
 #include "meta/records.pb.h"
+#include "rpc/channel_pool.h"
 #include "rpc/rpc.h"
 #include "runtime/sync.h"
 #include "server/message.h"
@@ -36,8 +37,9 @@ class ServerLink {
   enum class State : uint8_t { kConnecting, kOpening, kRestoring, kReady, kStopped };
 
   // round_trip_ns: emulated distance, added to each round trip.
-  ServerLink(runtime::Runtime& runtime, LinkOwner& owner, meta::pb::Server server, std::string address,
-             uint64_t round_trip_ns);
+  // address: where it is reached alone; empty: by the address that its record says, on a shared connection if it can be.
+  ServerLink(runtime::Runtime& runtime, LinkOwner& owner, rpc::ChannelPool& channels, meta::pb::Server server,
+             std::string address, uint64_t round_trip_ns);
 
   void start();
   // Ends the connection; a request that waits is woken and finds the link stopped.
@@ -81,6 +83,7 @@ class ServerLink {
 
   runtime::Runtime& runtime_;
   LinkOwner& owner_;
+  rpc::ChannelPool& channels_;
   meta::pb::Server record_;
   std::string address_;
   uint64_t round_trip_ns_;

@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <exception>
 
+#include "base/frame_memory.h"
+
 namespace foreshard::front::nbd {
 
 class RunningSet;
@@ -31,7 +33,7 @@ class RunningSet {
   Running::promise_type* head_ = nullptr;
 };
 
-struct Running::promise_type {
+struct Running::promise_type : FrameMemory {
   template <class Owner, class... Arguments>
   explicit promise_type(Owner& owner, Arguments&...) : set_(&owner.running_set()) {
     next_ = set_->head_;
