@@ -1,5 +1,6 @@
 #include "app/process.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -70,6 +71,13 @@ bool surely_dead(const meta::pb::Attachment& attachment) {
   const std::optional<ProcessState> process = process_state(std::to_string(attachment.pid()));
   if (!process) return true;
   return process->state == 'Z' || process->state == 'X' || process->start_ticks != attachment.process_start();
+}
+
+void raise_open_files_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);  // less is enough for most
 }
 
 }  // namespace foreshard::app

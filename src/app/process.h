@@ -23,4 +23,7 @@ ProcessIdentity this_process();
 // it runs or when that cannot be told from here.
 bool surely_dead(const meta::pb::Attachment& attachment);
 
+// As many open files as this process may have: the usual soft limit of 1024 is soon reached by indexes and connections.
+void raise_open_files_limit();
+
 }  // namespace foreshard::app

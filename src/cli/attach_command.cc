@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "app/attachment.h"
+#include "app/process.h"
 #include "app/region_folder.h"
 #include "base/log.h"
 #include "base/units.h"
@@ -148,6 +149,7 @@ void add_attach_command(CLI::App& app, Invocation& invocation) {
   attach->callback([&invocation, options] {
     invocation.run = [&invocation, options]() -> Result<void> {
       invocation.log_as_a_service();
+      app::raise_open_files_limit();
       Interrupt::prepare();
       TRY(std::string address, app::region_address(invocation.region));
       TRY(app::AttachmentOptions attachment, attachment_options(*options, options->name, address));

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include "app/attachment.h"
+#include "app/process.h"
 #include "app/region.h"
 #include "app/region_folder.h"
 #include "base/log.h"
@@ -121,6 +122,7 @@ Result<void> check_attach_options(const UpOptions& options) {
 Result<void> run_up(const Invocation& invocation, const UpOptions& options) {
   TRY_VOID(check_attach_options(options));
   invocation.log_as_a_service();
+  app::raise_open_files_limit();
   Interrupt::prepare();
   TRY(app::TopologyWish wish, app::parse_topology(options.zones, options.servers_per_zone, options.latencies));
   TRY(std::string folder, app::absolute_folder(options.folder.empty() ? app::default_region_folder() : options.folder));

@@ -296,15 +296,18 @@ runtime::Task<void> serve_connection(std::shared_ptr<ServiceConnection> connecti
 
 runtime::Task<void> accept_loop(std::shared_ptr<ServiceState> service, std::shared_ptr<runtime::Listener> listener,
                                 std::optional<runtime::Gate::Pass>) {
+  bool told = false;  // a shortage lasts: one line says so
   while (!service->stopped.is_set()) {
     Result<std::unique_ptr<runtime::Connection>> accepted = co_await listener->accept();
     if (service->stopped.is_set()) break;
     if (!accepted) {
       if (accepted.error().code == ErrorCode::kCancelled) break;
-      LOG_WARN("rpc: cannot accept on {}: {}", listener->address(), accepted.error().message());
+      if (!std::exchange(told, true))
+        LOG_WARN("rpc: cannot accept on {}: {}", listener->address(), accepted.error().message());
       co_await service->stopped.wait_until(service->executor.now_ns() + kAcceptPauseNs);
       continue;
     }
+    told = false;
     if (service->connections.size() >= service->options.connections_max) {
       LOG_WARN("rpc: turned {} away: {} connections are open already", (*accepted)->peer(),
                service->connections.size());

@@ -12,20 +12,22 @@ using runtime::Task;
 
 Task<Result<std::unique_ptr<DirtyLog>>> DirtyLog::open(Disk& disk, StoreUuid store, uint64_t opens, uint64_t bytes) {
   CO_TRY(const bool exists, disk.exists(kPath));
-  if (!exists) {
-    CO_TRY_VOID(co_await make(disk, bytes));
+  std::unique_ptr<runtime::File> file;
+  if (exists) {
+    CO_TRY(file, disk.open(kPath, Disk::Open::kExisting));
+  } else {
+    CO_TRY(file, co_await make(disk, bytes));
   }
-  CO_TRY(std::unique_ptr<runtime::File> file, disk.open(kPath, Disk::Open::kExisting));
   CO_TRY(const uint64_t size, file->size());
   if (size / kPageBytes < kPagesMin) co_return fail(ErrorCode::kCorrupt, "dirty log is cut short", size);
   co_return std::unique_ptr<DirtyLog>(new DirtyLog(std::move(file), store, opens, size / kPageBytes));
 }
 
-Task<Result<void>> DirtyLog::make(Disk& disk, uint64_t bytes) {
+Task<Result<std::unique_ptr<runtime::File>>> DirtyLog::make(Disk& disk, uint64_t bytes) {
   constexpr uint64_t kStepBytes = 1u << 20;
   const std::string fresh = std::string(kPath) + ".new";
   bytes = std::max(bytes, kPagesMin * kPageBytes) / kPageBytes * kPageBytes;
-  CO_TRY(const std::unique_ptr<runtime::File> file, disk.open(fresh, Disk::Open::kCreate));
+  CO_TRY(std::unique_ptr<runtime::File> file, disk.open(fresh, Disk::Open::kCreate));
   CO_TRY_VOID(file->allocate(bytes));
   const Buffer zeros = Buffer::zeroed(std::min(bytes, kStepBytes));
   for (uint64_t at = 0; at < bytes; at += zeros.size()) {
@@ -35,7 +37,7 @@ Task<Result<void>> DirtyLog::make(Disk& disk, uint64_t bytes) {
   CO_TRY_VOID(co_await file->sync());
   CO_TRY_VOID(disk.rename(fresh, kPath));
   CO_TRY_VOID(disk.sync_folder(""));
-  co_return Result<void>();
+  co_return file;
 }
 
 Task<Result<std::vector<DirtyLog::Found>>> DirtyLog::read_all() {

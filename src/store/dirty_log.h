@@ -51,7 +51,7 @@ class DirtyLog {
   static constexpr int kPageNumberBits = 40;  // years of appends in one opening, 16 million openings
   DirtyLog(std::unique_ptr<runtime::File> file, StoreUuid store, uint64_t opens, uint64_t pages)
       : file_(std::move(file)), store_(store), opens_(opens), pages_(pages) {}
-  static runtime::Task<Result<void>> make(runtime::Disk& disk, uint64_t bytes);
+  static runtime::Task<Result<std::unique_ptr<runtime::File>>> make(runtime::Disk& disk, uint64_t bytes);
   uint64_t live_pages() const { return next_ - oldest_; }
 
   std::unique_ptr<runtime::File> file_;

@@ -18,10 +18,12 @@ constexpr size_t kRecordsPerScan = 1024;
 Task<Result<void>> format_if_missing(runtime::Runtime& runtime, runtime::Disk& disk, const DiskStoreOptions& options) {
   CO_TRY(const bool exists, disk.exists(SuperblockFile::kPath));
   if (exists) co_return Result<void>();
+  // Both are made after the superblock.
   CO_TRY(const bool has_slots, disk.exists("slots/0"));
-  if (has_slots)
+  CO_TRY(const bool has_dirty_log, disk.exists(DirtyLog::kPath));
+  if (has_slots || has_dirty_log)
     co_return fail(ErrorCode::kCorrupt, "chunk store",
-                   std::string("there are slots but no superblock: restore it, or remove the folder to start empty"));
+                   std::string("there are data but no superblock: restore it, or remove the folder to start empty"));
   Superblock first;
   first.uuid = runtime.random().next() | 1;
   first.loss = 1;
@@ -90,6 +92,7 @@ Task<Result<DiskStore::Parts>> DiskStore::open_parts(runtime::Runtime& runtime, 
   Parts parts;
   CO_TRY_VOID(co_await wait_for_files(runtime.executor(), disk));
   CO_TRY_VOID(co_await format_if_missing(runtime, disk, options));
+  CO_TRY_VOID(co_await wait_for_files(runtime.executor(), disk));  // the kernel may still hold what was just written
   CO_TRY(parts.superblock, co_await SuperblockFile::open(runtime.executor(), disk));
   parts.was_clean = parts.superblock->written().clean != 0 && !parts.superblock->one_copy_lost();
   CO_TRY(parts.index, co_await open_index(runtime, disk, "index"));

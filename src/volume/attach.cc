@@ -21,12 +21,15 @@ Result<void> check_state(const meta::pb::Volume& volume, const DriverOptions& op
   if (volume.state() == VolumeState::VOLUME_READY && !options.importing) return {};
   if (volume.state() == VolumeState::VOLUME_IMPORTING) {
     if (options.importing) return {};
-    return fail(ErrorCode::kInvalid, "attach",
+    return fail(ErrorCode::kConflict, "attach",
                 fmt::format("volume '{0}' is not whole: its import has not finished. Run the import again, or "
                             "'foreshard volume rm {0}'",
                             name));
   }
-  return fail(ErrorCode::kInvalid, "attach", fmt::format("volume '{}' is not ready to attach", name));
+  return fail(ErrorCode::kConflict, "attach",
+              fmt::format("volume '{0}' is not ready to attach: what made or removes it has not finished. Run that "
+                          "again, or 'foreshard volume rm {0}'",
+                          name));
 }
 
 std::string holder(const meta::pb::Attachment& a) {
