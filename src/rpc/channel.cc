@@ -69,8 +69,10 @@ class StreamChannel final : public Channel {
   runtime::Task<Result<Reply>> call(const Call& call) override;
   bool closed() const override { return gone_.is_set(); }
   void end_calls(const void* owner) override {
-    for (PendingCall* pending : slots_)
-      if (pending != nullptr && pending->owner == owner) pending->finish(fail(ErrorCode::kUnavailable, "channel closed"));
+    for (PendingCall* pending : slots_) {
+      if (pending == nullptr || pending->owner != owner) continue;
+      pending->finish(fail(ErrorCode::kUnavailable, "channel closed"));
+    }
   }
   runtime::Task<void> close() override {
     end(Error{ErrorCode::kUnavailable, "channel closed", 0, {}});

@@ -1,5 +1,5 @@
-// ChannelPool: channels that share connections. Several servers of one process are reached by one connection to it, each
-// as an endpoint of its own: what is sent to all of them together costs one write and one read instead of one each.
+// ChannelPool: channels that share connections. Several servers of one process are reached by one connection to it,
+// each as an endpoint of its own: what is sent to all of them together costs one write and one read, not one each.
 //
 // Owner: a driver; one executor. Every channel is closed before the pool ends. A shared connection ends with its last
 // channel; when it breaks, all its channels are closed at once, and the next connect() makes another.

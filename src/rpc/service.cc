@@ -184,7 +184,8 @@ runtime::Task<Result<Reply>> ServiceConnection::carry_out(const Call& call) {
   Result<Reply> reply = co_await target.carry_out(peer, request);
   if (peer.gone) co_return fail(ErrorCode::kUnavailable, "the service has ended");
   if (!reply || call.data_into.empty() || reply->data.empty()) co_return reply;
-  if (reply->data.size() > call.data_into.size()) co_return fail(ErrorCode::kTooLarge, "reply data", reply->data.size());
+  if (reply->data.size() > call.data_into.size())
+    co_return fail(ErrorCode::kTooLarge, "reply data", reply->data.size());
   std::memcpy(call.data_into.data(), reply->data.data(), reply->data.size());
   reply->data_size = reply->data.size();
   reply->data = Buffer();
@@ -226,7 +227,8 @@ runtime::Task<Result<void>> read_message(const std::shared_ptr<ServiceConnection
     Result<void> filled = co_await receive.fill(kHeaderBytes);
     if (!filled) co_return filled;
   }
-  CO_TRY(const MessageHeader header, open_header(receive.peek(kHeaderBytes), connection->connection->meeting_place() != nullptr));
+  const bool in_process = connection->connection->meeting_place() != nullptr;
+  CO_TRY(const MessageHeader header, open_header(receive.peek(kHeaderBytes), in_process));
   receive.consume(kHeaderBytes);
   receive.note_data_bytes(header.data_bytes);
   if (static_cast<MessageKind>(header.kind) == MessageKind::kCancel) {

@@ -37,7 +37,7 @@ class ServerLink {
   enum class State : uint8_t { kConnecting, kOpening, kRestoring, kReady, kStopped };
 
   // round_trip_ns: emulated distance, added to each round trip.
-  // address: where it is reached alone; empty: by the address that its record says, on a shared connection if it can be.
+  // address: where it is reached alone; empty: where its record says, on a shared connection if it can be.
   ServerLink(runtime::Runtime& runtime, LinkOwner& owner, rpc::ChannelPool& channels, meta::pb::Server server,
              std::string address, uint64_t round_trip_ns);
 
