@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "base/buffer.h"
 #include "base/crc32c.h"
 #include "base/random.h"
@@ -69,6 +72,26 @@ TEST(Buffer, IsAlignedAndReused) {
       dirty = Buffer();
       const Buffer clean = Buffer::zeroed(size);
       EXPECT_TRUE(is_all_zero(clean.span())) << size;
+    }
+  }
+}
+
+// Sizes that share a list of freed memory and sizes that do not, held all at once and written in full: none runs into
+// another, whatever was freed before.
+TEST(Buffer, HoldsWhatWasAskedForAtEverySize) {
+  for (int round = 0; round < 2; ++round) {
+    std::vector<Buffer> held;
+    for (size_t pages = 1; pages <= 600; pages += pages < 70 ? 1 : 37) {
+      for (const size_t size : {(pages - 1) * kPageBytes + 1, pages * kPageBytes}) {
+        Buffer& buffer = held.emplace_back(Buffer::allocate(size));
+        std::memset(buffer.data(), static_cast<int>(held.size() % 251), size);
+      }
+      if (pages % 3 == 0) held[pages % held.size()] = Buffer();
+    }
+    for (size_t i = 0; i < held.size(); ++i) {
+      const auto wanted = static_cast<std::byte>((i + 1) % 251);
+      const ConstByteSpan bytes = held[i].span();
+      EXPECT_TRUE(std::ranges::all_of(bytes, [&](std::byte b) { return b == wanted; })) << i;
     }
   }
 }

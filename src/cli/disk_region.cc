@@ -80,6 +80,9 @@ app::RegionOptions disk_region_options(runtime::Runtime& runtime, const std::str
   options.folder = folder;
   options.topology = topology;
   options.open_index = index::rocks_index_opener();
+  const index::RocksOptions index_options;
+  options.server.store_caches_bytes = store::DiskStoreOptions().chunk_cache_bytes + index_options.block_cache_bytes +
+                                      index::kWriteBuffersMax * index_options.write_buffer_bytes;
   options.open_store = [stores](ServerId id, std::string store_folder, uint32_t servers) {
     return stores->open(id, std::move(store_folder), servers);
   };

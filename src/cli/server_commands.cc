@@ -33,6 +33,7 @@ Json server_json(const meta::pb::Server& server, const Result<server::StatsReply
   value["cache_hits"] = stats->cache_hits;
   value["cache_misses"] = stats->cache_misses;
   value["cache_bytes"] = stats->cache_bytes;
+  value["caches_bytes_max"] = stats->caches_bytes_max;
   return value;
 }
 

@@ -187,7 +187,7 @@ rocksdb::Options rocks_options(const RocksOptions& settings, const std::string& 
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   options.paranoid_checks = true;
   options.write_buffer_size = settings.write_buffer_bytes;
-  options.max_write_buffer_number = 3;
+  options.max_write_buffer_number = kWriteBuffersMax;
   options.max_total_wal_size = settings.wal_bytes_max;
   options.max_open_files = static_cast<int>(settings.open_files_max);
   options.max_background_jobs = 2;

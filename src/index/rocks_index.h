@@ -11,9 +11,11 @@
 
 namespace foreshard::index {
 
+inline constexpr int kWriteBuffersMax = 3;
+
 struct RocksOptions {
   uint64_t block_cache_bytes = 16u << 20;
-  uint64_t write_buffer_bytes = 8u << 20;  // each of at most three
+  uint64_t write_buffer_bytes = 8u << 20;  // each of at most kWriteBuffersMax
   uint64_t wal_bytes_max = 64u << 20;
   uint32_t open_files_max = 256;
 };

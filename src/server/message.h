@@ -149,8 +149,9 @@ struct StatsReply {
   uint64_t cache_bytes;
   uint64_t volumes;
   uint64_t ranges;
+  uint64_t caches_bytes_max;  // what this cache and those of the store may take in memory
 };
-static_assert(sizeof(StatsReply) == 120);
+static_assert(sizeof(StatsReply) == 128);
 
 // A chunk of a volume, in the order of a scrub.
 struct ScrubPlace {

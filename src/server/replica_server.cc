@@ -392,6 +392,7 @@ StatsReply ReplicaServer::stats() const {
   reply.cache_bytes = cache_.used_bytes();
   reply.volumes = ranges_.volume_count();
   reply.ranges = ranges_.range_count();
+  reply.caches_bytes_max = options_.cache_bytes + options_.store_caches_bytes;
   return reply;
 }
 

@@ -26,6 +26,7 @@ namespace foreshard::server {
 struct ReplicaServerOptions {
   ServerId id;
   uint64_t cache_bytes = 64u << 20;
+  uint64_t store_caches_bytes = 0;  // of the store below, for the figures alone
   uint64_t grant_ns = 2'500'000'000;
   uint64_t look_interval_ns = 60'000'000'000;  // between looks at the metadata for what may be deleted
 };

@@ -24,7 +24,7 @@ namespace foreshard::front {
 
 struct NbdServerOptions {
   nbd::SessionLimits session;              // per connection
-  uint64_t bytes_shared_max = 512u << 20;  // payload memory of all connections, beyond their reserves
+  uint64_t bytes_shared_max = 32u << 20;   // payload memory of all connections, beyond their reserves
   uint32_t connections_max = 256;          // past the handshake; a client over it is told so
   uint32_t connections_per_export_max = 64;
   uint32_t displaced_max = 16;   // beyond these: connections ending because another peer has their place

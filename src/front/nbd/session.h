@@ -38,7 +38,7 @@ struct Export {
 struct SessionLimits {
   uint32_t requests_in_flight_max = 256;
   uint64_t bytes_in_flight_max = 64u << 20;
-  uint64_t bytes_reserved = 1u << 20;  // of them, what needs no share of the pool
+  uint64_t bytes_reserved = 256u << 10;  // of them, what needs no share of the pool
   uint64_t handshake_ns = 10'000'000'000;
   uint64_t linger_ns = 10'000'000'000;   // for the last replies, once the client's requests are done
   uint64_t pressure_ns = 5'000'000'000;  // how long memory may be held by a stalled client while others wait
