@@ -1,6 +1,7 @@
 # foreshard_layer(NAME DEPENDS layers... LINK libraries... PROTOS files...)
 #   src/NAME/**.cc becomes the static library foreshard_NAME; *_test.cc one test program NAME_test; *_fuzz.cc one
-#   libFuzzer program each (FORESHARD_FUZZERS); main.cc is left to foreshard_program. Two checks come with it:
+#   libFuzzer program each (FORESHARD_FUZZERS), and NAME_replay, which runs kept inputs without it; main.cc is left
+#   to foreshard_program. Two checks come with it:
 #   NAME_link: an empty main linked against the whole library and only what it declares;
 #   NAME_headers: every header compiles alone.
 function(foreshard_layer name)
@@ -62,14 +63,17 @@ function(foreshard_layer name)
     target_link_libraries(${name}_test PRIVATE foreshard_${name} GTest::gtest GTest::gmock GTest::gtest_main)
     add_test(NAME ${name} COMMAND ${name}_test)
   endif()
-  if(FORESHARD_FUZZERS)
-    foreach(fuzzer ${fuzzers})
-      get_filename_component(stem ${fuzzer} NAME_WE)
+  foreach(fuzzer ${fuzzers})
+    get_filename_component(stem ${fuzzer} NAME_WE)
+    string(REGEX REPLACE "_fuzz$" "_replay" replay ${stem})
+    add_executable(${replay} EXCLUDE_FROM_ALL ${fuzzer} ${CMAKE_SOURCE_DIR}/tests/corpus_replay.cc)
+    target_link_libraries(${replay} PRIVATE foreshard_${name})
+    if(FORESHARD_FUZZERS)
       add_executable(${stem} ${fuzzer})
       target_link_libraries(${stem} PRIVATE foreshard_${name})
       target_link_options(${stem} PRIVATE -fsanitize=fuzzer)
-    endforeach()
-  endif()
+    endif()
+  endforeach()
 endfunction()
 
 # foreshard_program(NAME main.cc DEPENDS layers...)

@@ -1,12 +1,13 @@
 # The long campaigns of `./test --long [PART...]`, resumed where they stopped: what is done is noted in
 # build/long/state, a line each. When a part is through, its summary is appended to bench/RESULTS.md and its notes are
 # cleared, so that the next call begins a new campaign. Sourced by ./test.
-long_parts="kills pages power seeds fuzz planted accept"
+long_parts="kills pages power bounds seeds fuzz nbdfuzz planted accept"
 state=build/long/state
 kills_per_kind=${KILLS:-200}
 power_cuts_per_kind=${POWER_CUTS:-25}
 campaign_seeds=${CAMPAIGN_SEEDS:-20000}
-fuzz_seconds=${FUZZ_SECONDS:-120}
+fuzz_seconds=${FUZZ_SECONDS:-600}
+bounds_requests=${BOUNDS_REQUESTS:-20000000}
 planted_seeds=${PLANTED_SEEDS:-2000}
 
 is_done() { grep -qxF "$*" "$state" 2>/dev/null; }
@@ -59,27 +60,44 @@ long_seeds() {
   campaign seeds tests/long/seeds.py --seeds "$campaign_seeds"
 }
 
+# Each fuzzer begins with what is kept in tests/corpus; what it finds that reaches something new is added there. The
+# kept inputs must reach nearly all lines of the decoders.
 fuzz() {
-  local p=$passed f=$failed programs
+  local p=$passed f=$failed programs name
   cmake --preset fuzz >build/long/fuzz.log 2>&1
   programs=$(targets build-fuzz _fuzz)
   # shellcheck disable=SC2086
   build fuzz build-fuzz $programs || { fail "build of the fuzzers, see build-fuzz/build.log"; return; }
   for program in $programs; do
     is_done "fuzz $program" && { pass; continue; }
-    mkdir -p build/long/corpus/"$program"
-    if build-fuzz/"$program" -max_total_time="$fuzz_seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 \
-      -artifact_prefix=build/long/"$program". build/long/corpus/"$program" \
-      $(ls -d "tests/corpus/${program%_fuzz}" 2>/dev/null) >build/long/"$program".log 2>&1; then
+    name=${program%_fuzz}
+    mkdir -p build/long/corpus/"$program" tests/corpus/"$name"
+    if nice -n 5 build-fuzz/"$program" -max_total_time="$fuzz_seconds" -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
+      -artifact_prefix=build/long/"$program". build/long/corpus/"$program" tests/corpus/"$name" \
+      >build/long/"$program".log 2>&1; then
+      build-fuzz/"$program" -merge=1 -max_len=4096 tests/corpus/"$name" build/long/corpus/"$program" \
+        >build/long/"$program".merge.log 2>&1
       pass
       note_done "fuzz $program"
-      echo "    $program: $(grep -c . <(ls build/long/corpus/"$program")) inputs kept"
+      echo "    $program: $(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' build/long/"$program".log) inputs tried," \
+        "$(grep -c . <(ls tests/corpus/"$name")) kept"
     else
       tail -5 build/long/"$program".log
       fail "$program, see build/long/$program.log"
     fi
   done
+  if scripts/fuzz_coverage.sh; then pass; else fail "the kept inputs do not reach 90 % of a decoder's lines"; fi
   settle fuzz "$p" "$f" "$(wc -w <<<"$programs") fuzzers, $fuzz_seconds s each"
+}
+
+nbdfuzz() {
+  build asan build-asan foreshard || { fail "build with sanitizers"; return; }
+  campaign nbdfuzz tests/long/nbdfuzz.py --seconds "$fuzz_seconds"
+}
+
+bounds() {
+  build release build foreshard || { fail "build"; return; }
+  campaign bounds tests/long/bounds.py --requests "$bounds_requests"
 }
 
 planted() {

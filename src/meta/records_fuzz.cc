@@ -1,9 +1,12 @@
 // Feeds bytes to every decoder of the metadata layer: records, what the embedded store keeps, messages of the wire.
-// The first byte chooses; what is accepted must survive being written and read again.
+// The first byte chooses; what is accepted must survive being written and read again. Bytes are also taken as a change
+// of a good record (a later field of a message replaces an earlier one), under the key that fits, and with the checksum
+// that fits, so that what lies behind these checks is reached.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 
+#include "base/bytes.h"
 #include "meta/format.h"
 #include "meta/limits.h"
 #include "meta/records.h"
@@ -12,12 +15,80 @@
 namespace foreshard::meta {
 namespace {
 
+pb::Region good_region() {
+  pb::Region record;
+  record.set_format_version(1);
+  record.add_zones("a");
+  record.set_servers_per_zone(1);
+  return record;
+}
+
+pb::Volume good_volume() {
+  pb::Volume record;
+  record.set_id(1);
+  record.set_name("a");
+  record.set_size_bytes(1u << 30);
+  record.set_volumelet_bytes(1u << 20);
+  record.set_replicas(1);
+  record.set_state(pb::VOLUME_READY);
+  return record;
+}
+
+pb::Server good_server() {
+  pb::Server record;
+  record.set_id(1);
+  record.set_address("unix:/a");
+  return record;
+}
+
+pb::Volumelet good_volumelet() {
+  pb::Volumelet record;
+  record.set_chunks(1);
+  pb::Replica& replica = *record.add_replicas();
+  replica.set_server(1);
+  replica.set_state(pb::REPLICA_IN_SYNC);
+  return record;
+}
+
+// The key under which a record belongs, which is not always one that can be.
+std::string key_of(const pb::Region&) { return region_key(); }
+std::string key_of(const pb::Server& record) { return server_key(ServerId{record.id()}); }
+std::string key_of(const pb::Volume& record) { return volume_key(record.name()); }
+std::string key_of(const pb::Attachment& record) { return attachment_key(VolumeId{record.epoch()}); }
+std::string key_of(const pb::DriverHint& record) { return alive_key(VolumeId{record.driver()}); }
+std::string key_of(const pb::VolumeServer& record) {
+  return volume_server_key(VolumeId{1}, ServerId{record.generation()});
+}
+std::string key_of(const pb::Volumelet& record) { return volumelet_key(VolumeId{1}, record.first_chunk()); }
+
 template <class Record>
-void fuzz_record(const std::string& key, const std::string& bytes) {
+void fuzz_one_record(const std::string& key, const std::string& bytes) {
   const Result<Record> first = decode<Record>(Entry{key, bytes, 1, 1, 0});
   if (!first) return;
   const Result<Record> second = decode<Record>(Entry{key, encode(*first), 1, 1, 0});
   if (!second || encode(*first) != encode(*second)) std::abort();
+}
+
+void fuzz_stored_lease(const std::string& key, const std::string& bytes) {
+  (void)decode_stored_lease(key, bytes).has_value();
+  if (bytes.size() < sizeof(StoredLease)) return;
+  const auto stored = load_object<StoredLease>(as_bytes(bytes));
+  const std::string sealed = encode_stored(7, stored);
+  const Result<LeaseRecord> lease = decode_stored_lease(lease_index_key(7), sealed);
+  if (lease && (lease->lease != 7 || lease->ttl_ns != stored.ttl_ns)) std::abort();
+  if (decode_stored_lease(lease_index_key(8), sealed)) std::abort();
+}
+
+template <class Record>
+void fuzz_record(const Record& good, const std::string& bytes) {
+  // The bytes up to a zero may be the key.
+  const size_t end = bytes.find('\0');
+  if (end != std::string::npos) fuzz_one_record<Record>(bytes.substr(0, end), bytes.substr(end + 1));
+  for (const std::string& whole : {bytes, encode(good) + bytes}) {
+    fuzz_one_record<Record>(key_of(good), whole);
+    Record record;
+    if (record.ParseFromString(whole)) fuzz_one_record<Record>(key_of(record), whole);
+  }
 }
 
 void fuzz_stored(uint8_t choice, const std::string& bytes) {
@@ -26,9 +97,21 @@ void fuzz_stored(uint8_t choice, const std::string& bytes) {
   if (choice == 0) {
     const Result<Entry> entry = decode_stored_entry("k" + key, rest);
     if (entry && encode_stored(*entry).size() != rest.size()) std::abort();
+    const Entry good{"k" + key, rest, 1, 2, 3};
+    const Result<Entry> same = decode_stored_entry(entry_index_key(good.key), encode_stored(good));
+    if (!same || same->value != rest || same->key != good.key || same->lease != 3) std::abort();
+    // Under another key it is not believed.
+    if (decode_stored_entry(entry_index_key(good.key + "x"), encode_stored(good))) std::abort();
   }
-  if (choice == 1) (void)decode_stored_lease(key, rest).has_value();
-  if (choice == 2) (void)decode_stored_state(bytes).has_value();
+  if (choice == 1) fuzz_stored_lease(key, rest);
+  if (choice == 2) {
+    (void)decode_stored_state(bytes).has_value();
+    if (bytes.size() < sizeof(StoredState)) return;
+    const std::string sealed = encode_stored(load_object<StoredState>(as_bytes(bytes)));
+    const Result<StoredState> state = decode_stored_state(sealed);
+    if (state && encode_stored(*state) != sealed) std::abort();
+    (void)decode_stored_state(sealed + bytes.substr(sizeof(StoredState))).has_value();
+  }
 }
 
 void fuzz_wire(uint8_t choice, const std::string& bytes) {
@@ -39,13 +122,20 @@ void fuzz_wire(uint8_t choice, const std::string& bytes) {
     const Result<Transaction> transaction = from_wire(*message);
     if (transaction && check_transaction(*transaction)) {
       const Result<Transaction> again = from_wire(to_wire(*transaction));
-      if (!again || again->operations.size() != transaction->operations.size()) std::abort();
+      if (!again || again->operations.size() != transaction->operations.size() ||
+          again->compares.size() != transaction->compares.size()) {
+        std::abort();
+      }
     }
   }
   if (choice == 1) {
     const Result<wire::PollReply> message = parse<wire::PollReply>(span);
     if (message)
-      for (const wire::Event& event : message->events()) (void)from_wire(event);
+      for (const wire::Event& event : message->events()) {
+        wire::Event again;
+        to_wire(from_wire(event), again);
+        if (again.erased() != event.erased() || again.entry().value() != event.entry().value()) std::abort();
+      }
   }
   if (choice == 2) {
     const Result<wire::RangeReply> message = parse<wire::RangeReply>(span);
@@ -64,14 +154,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string bytes(reinterpret_cast<const char*>(data + 1), size - 1);
   switch (data[0] % 14) {
-    case 0: fuzz_record<pb::Region>(region_key(), bytes); break;
-    case 1: fuzz_record<pb::Server>(server_key(ServerId{1}), bytes); break;
-    case 2: fuzz_record<pb::Volume>(volume_key("a"), bytes); break;
-    case 3: fuzz_record<pb::Attachment>(attachment_key(VolumeId{1}), bytes); break;
-    case 4: fuzz_record<pb::DriverHint>(alive_key(VolumeId{1}), bytes); break;
-    case 5: fuzz_record<pb::VolumeServer>(volume_server_key(VolumeId{1}, ServerId{1}), bytes); break;
-    case 6: fuzz_record<pb::Volumelet>(volumelet_key(VolumeId{1}, 0), bytes); break;
-    case 7: case 8: case 9: fuzz_stored(data[0] % 14 - 7, bytes); break;
+    case 0: fuzz_record(good_region(), bytes); break;
+    case 1: fuzz_record(good_server(), bytes); break;
+    case 2: fuzz_record(good_volume(), bytes); break;
+    case 3: fuzz_record(pb::Attachment(), bytes); break;
+    case 4: fuzz_record(pb::DriverHint(), bytes); break;
+    case 5: fuzz_record(pb::VolumeServer(), bytes); break;
+    case 6: fuzz_record(good_volumelet(), bytes); break;
+    case 7:
+    case 8:
+    case 9: fuzz_stored(data[0] % 14 - 7, bytes); break;
     default: fuzz_wire(data[0] % 14 - 10, bytes); break;
   }
   return 0;

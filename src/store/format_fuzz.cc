@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 
 #include "store/format.h"
 
@@ -59,6 +60,18 @@ void decode_dirty_page(std::string_view bytes) {
 
 }  // namespace
 
+// The page map of a chunk with its pages as the bytes say, which is what most records look like.
+void decode_likely_chunk(std::string_view bytes) {
+  ChunkRecord record{};
+  record.format_version = kStoreFormatVersion;
+  record.slot = bytes.size() % 2 == 0 ? kNoSlot : bytes.size();
+  std::memcpy(record.map.data(), bytes.data(), std::min(bytes.size(), sizeof(record.map)));
+  const std::string key = chunk_key({VolumeId{1}, 0, bytes.size()});
+  const PageSums sums{};
+  for (const PageSums* with : {static_cast<const PageSums*>(nullptr), &sums})
+    decode(key, encode_chunk(key, record, with));
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   const size_t key_bytes = bytes.empty() ? 0 : std::min<size_t>(static_cast<uint8_t>(bytes[0]) % 24, size - 1);
@@ -69,6 +82,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   decode(key, value);
   decode(key, with_checksum(key, std::string(value), true));
   decode(key, with_checksum(key, std::string(value), false));
+  decode_likely_chunk(value);
+  (void)slot_key(0);
+  if (!value.empty()) {
+    const std::string end = prefix_end(std::string(value));
+    check(end.empty() || end > value);
+  }
+  const PageIdentity identity{};
+  (void)page_checksum(identity, as_bytes(value));
+  (void)parse_superblock(as_bytes(value));
+  (void)parse_dirty_page(as_bytes(value));
+  check(note_key(value).size() == value.size() + 1);
   decode_superblock(value);
   decode_dirty_page(value);
   return 0;
