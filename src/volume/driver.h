@@ -30,7 +30,7 @@ struct DriverOptions {
   uint64_t cache_bytes = 256u << 20;
   policy::PrefetchMode prefetch = policy::PrefetchMode::kOn;
   uint64_t io_timeout_ns = UINT64_MAX;   // how long a request waits for a server that is gone; default: for ever
-  uint64_t retained_bytes_max = 32u << 20;
+  uint64_t retained_bytes_max = 16u << 20;
   uint64_t retained_age_ns_max = 5'000'000'000;
   uint64_t hint_ttl_ns = kDriverHintTtlNs;
   bool force = false;                    // claim although another driver seems alive
