@@ -161,10 +161,11 @@ Task<Result<void>> DiskStore::name_pages(Chunk& chunk, PageSet pages) {
   for (;;) {
     const PageSet missing = chunk.dirty.missing(pages & chunk.exposed);
     if (missing.empty()) co_return Result<void>();
+    // Of a store that has failed nobody makes room any more.
+    if (fail_stop_.failed()) co_return fail(fail_stop_.error());
     if (!log_->has_room_for_writers()) {
       due_.wake_all();
       co_await room_.wait();
-      if (fail_stop_.failed()) co_return fail(fail_stop_.error());
       continue;
     }
     checkpoint_.note_named(missing.count());
