@@ -1,6 +1,8 @@
 #include "rpc/channel_pool.h"
 
 #include "base/assert.h"
+#include "rpc/admission.h"
+#include "rpc/message.h"
 #include "runtime/delayed_connection.h"
 
 namespace foreshard::rpc {
@@ -10,8 +12,12 @@ using runtime::Task;
 // One endpoint's view of a shared connection.
 class EndpointChannel final : public Channel {
  public:
-  EndpointChannel(runtime::Executor& executor, std::shared_ptr<ChannelPool::Shared> shared, uint32_t endpoint)
-      : shared_(std::move(shared)), endpoint_(endpoint), gate_(executor) {
+  EndpointChannel(runtime::Executor& executor, std::shared_ptr<ChannelPool::Shared> shared, uint32_t endpoint,
+                  const ChannelOptions& options)
+      : shared_(std::move(shared)),
+        endpoint_(endpoint),
+        admission_(executor, options.calls_max, options.bytes_in_flight_max),
+        gate_(executor) {
     ++shared_->users;
   }
   ~EndpointChannel() override { leave(); }
@@ -19,16 +25,25 @@ class EndpointChannel final : public Channel {
   Task<Result<Reply>> call(const Call& call) override {
     const std::optional<runtime::Gate::Pass> pass = gate_.enter();
     if (!pass) co_return fail(ErrorCode::kUnavailable, "channel closed");
+    const uint64_t bytes = admission_bytes(call.data.size(), call.data_into.size());
+    Admission::Ticket ticket = admission_.try_enter(bytes);
+    if (!ticket) ticket = co_await admission_.enter(bytes, call.deadline_ns);
+    if (ended_) co_return fail(ErrorCode::kUnavailable, "channel closed");
+    if (!ticket) co_return fail(ErrorCode::kTimeout, "call not sent");
     Call mine = call;
     mine.endpoint = endpoint_;
     mine.owner = this;
-    co_return co_await shared_->channel->call(mine);
+    Result<Reply> reply = co_await shared_->channel->call(mine);
+    if (ended_) co_return fail(ErrorCode::kUnavailable, "channel closed");
+    if (!reply && reply.error().code == ErrorCode::kTimeout) shared_->doubted = true;
+    co_return reply;
   }
   void end_calls(const void*) override { shared_->channel->end_calls(this); }
   bool closed() const override { return ended_ || shared_->channel->closed(); }
   Task<void> close() override {
     if (!ended_) {
       ended_ = true;
+      admission_.close();
       end_calls(this);
     }
     co_await gate_.close();
@@ -45,6 +60,7 @@ class EndpointChannel final : public Channel {
   }
   std::shared_ptr<ChannelPool::Shared> shared_;
   const uint32_t endpoint_;
+  Admission admission_;
   runtime::Gate gate_;
   bool ended_ = false;
   bool left_ = false;
@@ -59,7 +75,7 @@ Task<Result<std::shared_ptr<Channel>>> ChannelPool::connect(std::string address,
   const Key key{std::move(address), round_trip_ns};
   std::shared_ptr<Shared> shared;
   CO_TRY_VOID(co_await join(key, deadline_ns, shared));
-  co_return std::make_shared<EndpointChannel>(runtime_.executor(), std::move(shared), endpoint);
+  co_return std::make_shared<EndpointChannel>(runtime_.executor(), std::move(shared), endpoint, options_);
 }
 
 // One connects, the others wait for it.
@@ -73,7 +89,7 @@ Task<Result<void>> ChannelPool::join(Key key, uint64_t deadline_ns, std::shared_
       continue;
     }
     shared = found->second;
-    if (shared->users > 0 && !shared->channel->closed()) co_return Result<void>();
+    if (shared->users > 0 && !shared->doubted && !shared->channel->closed()) co_return Result<void>();
     shared_.erase(found);
   }
   shared_[key] = nullptr;
@@ -83,7 +99,7 @@ Task<Result<void>> ChannelPool::join(Key key, uint64_t deadline_ns, std::shared_
     shared_.erase(key);
     co_return fail(made.error());
   }
-  shared = std::make_shared<Shared>(Shared{std::move(*made), 0});
+  shared = std::make_shared<Shared>(Shared{.channel = std::move(*made)});
   shared_[key] = shared;
   co_return Result<void>();
 }
@@ -93,7 +109,8 @@ Task<Result<std::shared_ptr<Channel>>> ChannelPool::make(Key key, uint64_t deadl
          co_await runtime_.network().connect(key.first, deadline_ns));
   if (key.second > 0)
     connection = runtime::delay_connection(runtime_.executor(), std::move(connection), key.second);
-  co_return Channel::over(runtime_, std::move(connection));
+  const ChannelOptions unbounded{.calls_max = UINT32_MAX, .bytes_in_flight_max = UINT64_MAX};  // the endpoints are
+  co_return Channel::over(runtime_, std::move(connection), unbounded);
 }
 
 }  // namespace foreshard::rpc

@@ -15,10 +15,11 @@ using runtime::Task;
 
 constexpr uint16_t kName = 1;  // answers with the service's name
 constexpr uint16_t kHold = 2;  // answers when the test says so
+constexpr uint32_t kCallsMax = 8;
 
 struct NamedService {
   NamedService(TestRuntime& r, std::string n) : name(std::move(n)), release(r.executor()) {
-    service = Service::create(r);
+    service = Service::create(r, {.calls_per_connection_max = kCallsMax});
     service->handle(kName, [this](Peer& peer, Request& request) { return say_name(peer, request); });
     service->handle(kHold, [this](Peer& peer, Request& request) { return hold(peer, request); });
   }
@@ -29,6 +30,7 @@ struct NamedService {
   }
   Task<Result<Reply>> hold(Peer&, Request&) {
     ++holding;
+    ++begun;
     co_await release.wait();
     --holding;
     co_return Reply();
@@ -37,6 +39,7 @@ struct NamedService {
   std::unique_ptr<Service> service;
   runtime::Signal release;
   int holding = 0;
+  int begun = 0;
 };
 
 struct Outcome {
@@ -45,9 +48,10 @@ struct Outcome {
   std::string text() const { return result ? std::string(as_text(result->data.span())) : "error"; }
 };
 
-Task<void> make_call(std::shared_ptr<Channel> channel, uint16_t method, Outcome& outcome) {
+Task<void> make_call(std::shared_ptr<Channel> channel, uint16_t method, uint64_t deadline_ns, Outcome& outcome) {
   Call call;
   call.method = method;
+  call.deadline_ns = deadline_ns;
   outcome.result = co_await channel->call(call);
   outcome.done = true;
 }
@@ -66,7 +70,11 @@ Task<void> stop(Service& service, bool& stopped) {
 
 class ChannelPoolTest : public testing::Test {
  protected:
-  ChannelPoolTest() : hub(runtime, "hub"), one(runtime, "one"), two(runtime, "two"), pool(runtime) {
+  ChannelPoolTest()
+      : hub(runtime, "hub"),
+        one(runtime, "one"),
+        two(runtime, "two"),
+        pool(runtime, {.calls_max = kCallsMax}) {
     hub.service->serve(std::move(*runtime.network().listen("hub")));
     hub.service->add_endpoint(1, *one.service);
     hub.service->add_endpoint(2, *two.service);
@@ -77,9 +85,9 @@ class ChannelPoolTest : public testing::Test {
     runtime.executor().run_ready_only();
     return channel;
   }
-  Outcome& call(const std::shared_ptr<Channel>& channel, uint16_t method) {
+  Outcome& call(const std::shared_ptr<Channel>& channel, uint16_t method, uint64_t deadline_ns = UINT64_MAX) {
     Outcome& outcome = outcomes.emplace_back();
-    runtime.executor().spawn(make_call(channel, method, outcome));
+    runtime.executor().spawn(make_call(channel, method, deadline_ns, outcome));
     runtime.executor().run_ready_only();
     return outcome;
   }
@@ -151,6 +159,49 @@ TEST_F(ChannelPoolTest, AChannelEndsItsOwnCallsOnly) {
   const std::shared_ptr<Channel> third = connect_to(2);
   EXPECT_EQ(connections(), 2u);  // the last one took the connection with it
   EXPECT_TRUE(close_now(third));
+}
+
+// A server with a stuck disk, and more calls than it takes at once: others are served, its channel can be closed.
+class StuckEndpoint : public ChannelPoolTest, public testing::WithParamInterface<bool> {};
+
+TEST_P(StuckEndpoint, StopsNeitherTheOthersNorItsOwnClose) {
+  runtime.network().in_process = GetParam();
+  const std::shared_ptr<Channel> stuck = connect_to(1), other = connect_to(2);
+  std::vector<Outcome*> held;
+  for (uint32_t i = 0; i < 3 * kCallsMax; ++i) held.push_back(&call(stuck, kHold));
+  EXPECT_EQ(one.holding, static_cast<int>(kCallsMax));
+  EXPECT_EQ(call(other, kName).text(), "two");
+  bool closed = false;
+  runtime.executor().spawn(close(stuck, closed));
+  runtime.executor().run_ready_only();
+  EXPECT_EQ(call(other, kName).text(), "two");
+  if (GetParam()) {  // spans are in use until the handlers are done; what waited is not begun
+    EXPECT_FALSE(closed);
+    one.release.set();
+    runtime.executor().run();
+  }
+  EXPECT_TRUE(closed);
+  for (const Outcome* outcome : held) {
+    ASSERT_TRUE(outcome->done && !outcome->result);
+    EXPECT_EQ(outcome->result.error().code, ErrorCode::kUnavailable);
+  }
+  EXPECT_EQ(one.begun, static_cast<int>(kCallsMax));
+  EXPECT_TRUE(close_now(other));
+}
+INSTANTIATE_TEST_SUITE_P(ApartAndInProcess, StuckEndpoint, testing::Bool());
+
+TEST_F(ChannelPoolTest, AConnectionThatLeftACallUnansweredIsNotJoinedAgain) {
+  const std::shared_ptr<Channel> first = connect_to(1), second = connect_to(2);
+  Outcome& late = call(first, kHold, runtime.executor().now_ns() + 100);
+  runtime.executor().run_until(runtime.executor().now_ns() + 100);
+  ASSERT_TRUE(late.done);
+  EXPECT_EQ(late.result.error().code, ErrorCode::kTimeout);
+  EXPECT_TRUE(close_now(first));
+  const std::shared_ptr<Channel> third = connect_to(1);
+  EXPECT_EQ(connections(), 2u);
+  EXPECT_EQ(call(second, kName).text(), "two");  // who is there may stay
+  EXPECT_EQ(call(third, kName).text(), "one");
+  EXPECT_TRUE(close_now(second) && close_now(third));
 }
 
 TEST_F(ChannelPoolTest, AServiceStopsApartFromItsConnections) {

@@ -12,6 +12,11 @@ namespace foreshard::rpc {
 
 static_assert(std::endian::native == std::endian::little, "headers are sent as they lie in memory");
 
+uint64_t admission_bytes(uint64_t data_bytes, uint64_t reply_data_bytes_max) {
+  const uint64_t reply_bytes = reply_data_bytes_max != 0 ? reply_data_bytes_max : kUnknownReplyBytes;
+  return data_bytes + std::min<uint64_t>(reply_bytes, kDataBytesMax);
+}
+
 void seal_header(MessageHeader& header) {
   header.header_crc = crc32c(object_bytes(header).first(offsetof(MessageHeader, header_crc)));
 }

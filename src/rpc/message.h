@@ -48,6 +48,10 @@ static_assert(offsetof(MessageHeader, data_crc) == 48 && offsetof(MessageHeader,
 
 inline constexpr size_t kHeaderBytes = sizeof(MessageHeader);
 
+// What a call counts for where bytes under way are bounded, on either side: its data and room for its reply's.
+inline constexpr uint64_t kUnknownReplyBytes = 64u << 10;  // for a reply of which nothing is said
+uint64_t admission_bytes(uint64_t data_bytes, uint64_t reply_data_bytes_max);
+
 // Fills in header_crc; the other fields are final.
 void seal_header(MessageHeader& header);
 

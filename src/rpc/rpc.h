@@ -85,6 +85,7 @@ struct Peer {
 
 using Handler = std::function<runtime::Task<Result<Reply>>(Peer& peer, Request& request)>;
 
+// Of each endpoint of a connection, the accepting service being one.
 struct ServiceOptions {
   uint32_t connections_max = 1024;
   uint32_t calls_per_connection_max = 4096;            // more are read only when some have been answered

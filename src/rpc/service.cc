@@ -21,7 +21,6 @@ namespace {
 constexpr size_t kErrorTextBytesMax = 4096;
 constexpr uint64_t kRefusalNs = 1'000'000'000;        // for telling a peer why it is turned away
 constexpr uint64_t kAcceptPauseNs = 100'000'000;      // when this process is out of files
-constexpr uint64_t kUnknownReplyBytes = 64u << 10;    // counted for a reply of which nothing is known
 
 struct ServiceState;
 
@@ -36,14 +35,16 @@ struct ServiceConnection final : DirectPeer {
     if (runtime::MeetingPlace* place = connection->meeting_place()) place->accepting.reset();
     connection->shutdown();
     send.close();
-    admission.close();
+    for (auto& [endpoint, admission] : admissions) admission.close();
   }
+  // Each endpoint has its bounds, so that one which answers nothing keeps no call from the others.
+  Admission& admission_of(uint32_t endpoint);
 
   std::shared_ptr<ServiceState> service;
   std::unique_ptr<runtime::Connection> connection;
   SendQueue send;
   ReceiveBuffer receive;
-  Admission admission;
+  std::map<uint32_t, Admission> admissions;  // by endpoint, of those that were there when called
   runtime::Gate gate;
   Peer peer;
   struct RunningCall* running = nullptr;
@@ -118,10 +119,17 @@ ServiceConnection::ServiceConnection(std::shared_ptr<ServiceState> state, runtim
       connection(std::move(stream)),
       send(executor, *connection),
       receive(*connection),
-      admission(executor, options.calls_per_connection_max, options.bytes_per_connection_max),
       gate(executor) {
   peer.id = id;
   peer.name = connection->peer();
+}
+
+Admission& ServiceConnection::admission_of(uint32_t endpoint) {
+  if (!service->target_of(endpoint)) endpoint = 0;  // a call to nobody is answered at once
+  const ServiceOptions& options = service->options;
+  return admissions
+      .try_emplace(endpoint, service->executor, options.calls_per_connection_max, options.bytes_per_connection_max)
+      .first->second;
 }
 
 // The shape of an outgoing reply; `text` must live as long as the message.
@@ -171,7 +179,8 @@ runtime::Task<void> run_call(std::shared_ptr<ServiceConnection> connection, std:
 runtime::Task<Result<Reply>> ServiceConnection::carry_out(const Call& call) {
   const std::optional<runtime::Gate::Pass> pass = gate.enter();
   if (!pass || peer.gone) co_return fail(ErrorCode::kUnavailable, "the service is ending");
-  const uint64_t bytes = call.data.size() + call.data_into.size();
+  Admission& admission = admission_of(call.endpoint);
+  const uint64_t bytes = admission_bytes(call.data.size(), call.data_into.size());
   Admission::Ticket ticket = admission.try_enter(bytes);
   if (!ticket) ticket = co_await admission.enter(bytes, UINT64_MAX);
   if (!ticket) co_return fail(ErrorCode::kUnavailable, "the service is ending");
@@ -238,10 +247,10 @@ runtime::Task<Result<void>> read_message(const std::shared_ptr<ServiceConnection
   if (static_cast<MessageKind>(header.kind) != MessageKind::kRequest || header.call_id == 0)
     co_return fail(ErrorCode::kCorrupt, "message kind", header.kind);
 
-  const uint64_t reply_bytes = header.reply_data_bytes_max != 0 ? header.reply_data_bytes_max : kUnknownReplyBytes;
-  const uint64_t bytes = header.data_bytes + std::min<uint64_t>(reply_bytes, kDataBytesMax);
-  Admission::Ticket ticket = connection->admission.try_enter(bytes);
-  if (!ticket) ticket = co_await connection->admission.enter(bytes, UINT64_MAX);
+  Admission& admission = connection->admission_of(header.endpoint);
+  const uint64_t bytes = admission_bytes(header.data_bytes, header.reply_data_bytes_max);
+  Admission::Ticket ticket = admission.try_enter(bytes);
+  if (!ticket) ticket = co_await admission.enter(bytes, UINT64_MAX);
   if (!ticket) co_return fail(ErrorCode::kCancelled, "connection ended");
 
   Received received;
