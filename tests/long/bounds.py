@@ -4,15 +4,13 @@ their caches and 200 MiB. Done in portions; a call that goes on where another st
 Usage: bounds.py [--requests N] [--seed N] [--limit SECONDS]"""
 
 import argparse
-import time
 
 from campaign import Campaign
 
-from bounds import Bounded, IDLE_BESIDE_LOAD, IDLE_CONNECTIONS
+from bounds import Bounded, SHARES
 from lab import Lab, MIB
 
 PORTION = 500_000
-SHARES = (("mixed", 0.9), ("trim", 0.05), ("sequential", 0.05))
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--requests", type=int, default=20_000_000)
@@ -21,18 +19,13 @@ parser.add_argument("--limit", type=int, default=0, help="stop in good order aft
 arguments = parser.parse_args()
 lab = Lab()
 lab.needs("fio", "nbdcopy")
-campaign = Campaign("bounds", arguments.seed)
-late_at = time.monotonic() + (arguments.limit or 1 << 30)
+campaign = Campaign("bounds", arguments.seed, arguments.limit)
 portion = min(PORTION, arguments.requests)
 wanted = -(-arguments.requests // portion)
 
 bounded = Bounded(lab)
-idle = bounded.idle_connections()
-lab.check(f"{IDLE_CONNECTIONS} idle connections", None not in idle)
-bounded.judge("idle")
-for link in idle[IDLE_BESIDE_LOAD:]:
-    link.close()
-while campaign.done("portion") < wanted and time.monotonic() < late_at and not lab.failed:
+bounded.go_idle()
+while campaign.due("portion", wanted, lab):
     number = campaign.done("portion")
     for name, share in SHARES:
         requests = int(portion * share)
@@ -40,16 +33,12 @@ while campaign.done("portion") < wanted and time.monotonic() < late_at and not l
         lab.check(f"portion {number + 1}, {name}", bounded.load(name, requests, seed) >= requests * 0.99)
     bounded.judge(f"portion {number + 1} of {wanted}")
     campaign.note("portion", number)
-for link in idle:
-    link.close()
 bounded.large_requests()
-bounded.judge("with the largest requests")
 attach, up = bounded.peaks()
 bounded.end()
 campaign.keep(lab)
 done = campaign.done("portion") * portion
 campaign.summary(f"bounds: {done} requests; attach took at most {attach // MIB} MiB, up {up // MIB} MiB of "
                  f"{bounded.up_max // MIB} MiB")
-if campaign.done("portion") < wanted:
-    print("     not through yet; the next call goes on", flush=True)
+campaign.tell_whether_through(["portion"], wanted)
 lab.finish()

@@ -4,6 +4,7 @@ A campaign is cut into rounds. What is done is noted in build/long/state, a line
 campaign's seed, so that a campaign that was interrupted goes on with the same times at the next call. ./test --long
 clears a campaign's lines when it is through. Round N of a kind draws from (seed, kind, N) alone."""
 
+import argparse
 import os
 import pathlib
 import random
@@ -16,9 +17,20 @@ sys.path.insert(0, str(ROOT / "tests" / "system"))
 STATE = pathlib.Path(os.environ.get("FORESHARD_LONG_STATE", ROOT / "build" / "long" / "state"))
 
 
+def arguments_of(rounds, kinds):
+    """The options of a campaign of so many rounds of each kind."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=rounds, help="of each kind")
+    parser.add_argument("--kind", action="append", choices=kinds)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--limit", type=int, default=0, help="stop in good order after so many seconds")
+    return parser.parse_args()
+
+
 class Campaign:
-    def __init__(self, name, seed=None):
+    def __init__(self, name, seed=None, limit_seconds=0):
         self.name = name
+        self.late_at = time.monotonic() + (limit_seconds or 1 << 30)
         STATE.parent.mkdir(parents=True, exist_ok=True)
         noted = self.noted("seed")
         self.seed = seed or (int(noted[-1]) if noted else time.time_ns())
@@ -39,6 +51,19 @@ class Campaign:
     def done(self, what):
         """How many rounds of this kind are done."""
         return len(self.noted(what))
+
+    def due(self, what, rounds, lab):
+        """Whether another round of this kind is to be done in this call."""
+        return self.done(what) < rounds and time.monotonic() < self.late_at and not lab.failed
+
+    def run(self, kinds, rounds, lab, run_kind):
+        for kind in kinds:
+            if self.due(kind, rounds, lab):
+                run_kind(kind)
+
+    def tell_whether_through(self, kinds, rounds):
+        if any(self.done(kind) < rounds for kind in kinds):
+            print("     not through yet; the next call goes on", flush=True)
 
     def chance(self, what, number):
         return random.Random(f"{self.seed}.{what}.{number}")

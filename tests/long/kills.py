@@ -8,10 +8,9 @@ both    of everything: no flushed write is lost, every sector holds its old or i
 Every tenth kill strikes a second time while what was killed is coming up again. Two volumes are driven, by stamps.py
 and by nbdtorture. Usage: kills.py [--rounds N] [--kind region|attach|both]... [--seed N] [--limit SECONDS]"""
 
-import argparse
 import time
 
-from campaign import Campaign, requests_of, wait_for_requests
+from campaign import Campaign, arguments_of, requests_of, wait_for_requests
 
 import accept
 from clients import check, detach_all, make_clients
@@ -21,14 +20,8 @@ KINDS = ["region", "attach", "both"]
 REQUESTS_BETWEEN = 1000
 BATCH = 10
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--rounds", type=int, default=200, help="of each kind")
-parser.add_argument("--kind", action="append", choices=KINDS)
-parser.add_argument("--seed", type=int)
-parser.add_argument("--limit", type=int, default=0, help="stop in good order after so many seconds")
-arguments = parser.parse_args()
-campaign = Campaign("kills", arguments.seed)
-late_at = time.monotonic() + (arguments.limit or 1 << 30)
+arguments = arguments_of(200, KINDS)
+campaign = Campaign("kills", arguments.seed, arguments.limit)
 requests_total = 0
 
 lab = Lab()
@@ -120,7 +113,7 @@ def drivers_round(region, clients, kind, number):
 def run(kind):
     region = Region(lab, name=f"region-{kind}")
     clients = make_clients(lab, region, kind, campaign.seed, torture)
-    while campaign.done(kind) < arguments.rounds and time.monotonic() < late_at and not lab.failed:
+    while campaign.due(kind, arguments.rounds, lab):
         if kind == "region":
             region_batch(region, clients)
         else:
@@ -131,12 +124,9 @@ def run(kind):
     region.forget()
 
 
-for wanted in arguments.kind or KINDS:
-    if campaign.done(wanted) < arguments.rounds and time.monotonic() < late_at and not lab.failed:
-        run(wanted)
+campaign.run(arguments.kind or KINDS, arguments.rounds, lab, run)
 campaign.keep(lab)
 counts = ", ".join(f"{campaign.done(kind)} of {kind}" for kind in KINDS)
 campaign.summary(f"kill -9: {counts}; {requests_total} requests in the last call")
-if any(campaign.done(kind) < arguments.rounds for kind in arguments.kind or KINDS):
-    print("     not through yet; the next call goes on", flush=True)
+campaign.tell_whether_through(arguments.kind or KINDS, arguments.rounds)
 lab.finish()

@@ -3,10 +3,9 @@
 of them with drivers that live on (kind alive), half with everything gone (kind gone); see ../system/power_rounds.py.
 Usage: power.py [--rounds N] [--kind alive|gone]... [--seed N] [--limit SECONDS]"""
 
-import argparse
 import time
 
-from campaign import Campaign, requests_of, wait_for_requests
+from campaign import Campaign, arguments_of, requests_of, wait_for_requests
 
 import accept
 import volatile_disk
@@ -21,19 +20,13 @@ KINDS = ["alive", "gone"]
 REQUESTS_BETWEEN = 1000
 BATCH = 5
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--rounds", type=int, default=25, help="of each kind")
-parser.add_argument("--kind", action="append", choices=KINDS)
-parser.add_argument("--seed", type=int)
-parser.add_argument("--limit", type=int, default=0, help="stop in good order after so many seconds")
-arguments = parser.parse_args()
+arguments = arguments_of(25, KINDS)
 lab = Lab()
 torture = accept.torture(lab)
 if torture is None or volatile_disk.absent():
     lab.skip("power cuts", "not there: " + ", ".join(volatile_disk.absent() or ["FORESHARD_ACCEPT with voldisk"]))
     lab.finish()
-campaign = Campaign("power", arguments.seed)
-late_at = time.monotonic() + (arguments.limit or 1 << 30)
+campaign = Campaign("power", arguments.seed, arguments.limit)
 
 
 class Load:
@@ -80,7 +73,7 @@ def batch(kind, region, clients):
 def run(kind):
     region = PoweredRegion(lab, f"region-{kind}", campaign.chance(kind, "disk"))
     clients = make_clients(lab, region, kind, campaign.seed, torture)
-    while campaign.done(kind) < arguments.rounds and time.monotonic() < late_at and not lab.failed:
+    while campaign.due(kind, arguments.rounds, lab):
         batch(kind, region, clients)
         print(f"     {kind}: {campaign.done(kind)} of {arguments.rounds}", flush=True)
     detach_all(clients)
@@ -88,11 +81,8 @@ def run(kind):
     region.forget()
 
 
-for wanted in arguments.kind or KINDS:
-    if campaign.done(wanted) < arguments.rounds and time.monotonic() < late_at and not lab.failed:
-        run(wanted)
+campaign.run(arguments.kind or KINDS, arguments.rounds, lab, run)
 campaign.keep(lab)
 campaign.summary("power cuts: " + ", ".join(f"{campaign.done(kind)} with drivers {kind}" for kind in KINDS))
-if any(campaign.done(kind) < arguments.rounds for kind in arguments.kind or KINDS):
-    print("     not through yet; the next call goes on", flush=True)
+campaign.tell_whether_through(arguments.kind or KINDS, arguments.rounds)
 lab.finish()

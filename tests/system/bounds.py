@@ -21,6 +21,7 @@ JOBS = {
     "trim": (1, ["--rw=randtrimwrite", "--bs=4k", "--iodepth=16"]),
     "sequential": (2, ["--rw=rw", "--bs=128k", "--iodepth=8"]),
 }
+SHARES = (("mixed", 0.9), ("trim", 0.05), ("sequential", 0.05))  # of all requests
 
 
 class Bounded:
@@ -35,7 +36,7 @@ class Bounded:
         lab.check("servers say what their caches take", len(caches) == SERVERS and min(caches) >= SERVER_CACHE, caches)
         # The metadata's index has caches as one server's has.
         self.up_max = sum(caches) + (caches[0] - SERVER_CACHE) + SLACK
-        self.requests = 0
+        self.idle = []
 
     def peaks(self):
         return peak_bytes(self.attachment.process), peak_bytes(self.region.process)
@@ -58,12 +59,22 @@ class Bounded:
         job = json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]
         return sum(job[way]["total_ios"] for way in ("read", "write", "trim"))
 
-    def idle_connections(self, count=IDLE_CONNECTIONS):
-        """So many, each past its handshake, and open until it is closed; None stands for one that was refused."""
-        return [enter(self.attachment) for n in range(count)]
+    def go_idle(self):
+        """All the connections that an export takes, each past its handshake; most of them stay beside the loads."""
+        self.idle = [enter(self.attachment) for n in range(IDLE_CONNECTIONS)]
+        self.lab.check(f"{IDLE_CONNECTIONS} idle connections", None not in self.idle)
+        self.judge("idle")
+        self.close_idle(IDLE_BESIDE_LOAD)
+
+    def close_idle(self, left=0):
+        for link in self.idle[left:]:
+            if link is not None:
+                link.close()
+        del self.idle[left:]
 
     def large_requests(self):
         """The most that clients can have in flight: 64 connections with requests of the largest size."""
+        self.close_idle()
         for words in (["/dev/zero", self.attachment.uri], [self.attachment.uri, "null:"]):
             if words[0] == "/dev/zero":
                 image = self.lab.dir / "large"
@@ -72,6 +83,7 @@ class Bounded:
                 words[0] = image
             self.lab.succeeds("large requests", "nbdcopy", "--connections=64", "--requests=64",
                               f"--request-size={32 * MIB}", *words)
+        self.judge("with the largest requests")
 
     def end(self):
         self.lab.check("clean detach", self.attachment.stop(), self.attachment.log())
