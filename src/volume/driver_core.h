@@ -74,6 +74,7 @@ class DriverCore final : public Driver, public LinkOwner {
     ByteSpan data_into;
     ServerLink* link = nullptr;  // who answered, under which session
     uint64_t session = 0;
+    bool in_doubt = false;  // sent, and whether it was carried out is unknown
   };
 
   // LinkOwner
@@ -135,6 +136,7 @@ class DriverCore final : public Driver, public LinkOwner {
   runtime::Task<Result<void>> flush_link(ServerLink& link, uint64_t tick);
   runtime::Task<Result<void>> replay(ServerLink& link);
   runtime::Task<Result<void>> replay_entry(ServerLink& link, const RetainedEntry& entry);
+  void retain(const Part& part, RetainedEntry entry, bool answered);
   runtime::Task<Result<void>> record_identity(ServerEntry& entry, server::OpenReply opened);
 
   runtime::Runtime& runtime_;

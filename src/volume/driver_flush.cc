@@ -98,12 +98,19 @@ Task<Result<void>> DriverCore::restore(ServerLink& link, server::OpenReply opene
     end(reason);
     co_return fail(std::move(reason));
   }
-  if (opened.loss == entry.in_sync.loss() || PLANTED("skip loss check")) co_return Result<void>();
-  LOG_INFO("server {} came back and may have forgotten writes: {} retained bytes are written again",
-           link.server().value, retained_.bytes());
-  ++link.replays;
-  CO_TRY_VOID(co_await replay(link));
-  co_return co_await record_identity(entry, opened);
+  const bool forgot = opened.loss != entry.in_sync.loss() && !PLANTED("skip loss check");
+  if (forgot) {
+    LOG_INFO("server {} came back and may have forgotten writes: {} retained bytes are written again",
+             link.server().value, retained_.bytes());
+    ++link.replays;
+    CO_TRY_VOID(co_await replay(link));
+    CO_TRY_VOID(co_await record_identity(entry, opened));
+  }
+  // What was given up is settled before anybody reads it: here it happens, and stays. More may be given up meanwhile.
+  while (link.unanswered_tick > link.durable_tick) {
+    CO_TRY_VOID(co_await replay(link));
+  }
+  co_return Result<void>();
 }
 
 // Writes every retained entry of this server again, in order; entries on different chunks go together. Entries
@@ -117,7 +124,7 @@ Task<Result<void>> DriverCore::replay(ServerLink& link) {
     uint64_t started = 0;
     for (; next != nullptr && started < kReplaysAtOnce; next = retained_.after(tick)) {
       const uint64_t chunk = next->first_page / kPagesPerChunk;
-      const bool here = next->link == &link;
+      const bool here = next->link == &link && next->pages != 0;
       const bool alone = next->data.empty();
       if (here && (alone ? started > 0 : !chunks.insert(chunk).second)) break;
       tick = next->tick;
@@ -147,11 +154,18 @@ Task<Result<void>> DriverCore::replay_entry(ServerLink& link, const RetainedEntr
     CO_TRY_VOID(co_await link.call(server::kMethodZero, bytes_of(request), {}, {}, deadline_ns));
     co_return Result<void>();
   }
+  const uint64_t tick = entry.tick;
+  const bool answered = entry.answered;
   server::WriteRequest request{};
   request.sequence = entry.sequence;
   request.chunk = entry.first_page / kPagesPerChunk;
   request.first_page = static_cast<uint32_t>(entry.first_page % kPagesPerChunk);
-  CO_TRY_VOID(co_await link.call(server::kMethodWrite, bytes_of(request), entry.data.span(), {}, deadline_ns));
+  const Result<rpc::Reply> reply =
+      co_await link.call(server::kMethodWrite, bytes_of(request), entry.data.span(), {}, deadline_ns);
+  if (reply) co_return Result<void>();
+  if (answered || reply.error().code != ErrorCode::kNoSpace) co_return fail(reply.error());
+  // Nobody was promised it, and nobody has read it: what needs room now had been carried out in no session since.
+  retained_.void_entry(tick);
   co_return Result<void>();
 }
 

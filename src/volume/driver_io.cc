@@ -76,9 +76,12 @@ Task<Result<rpc::Reply>> DriverCore::perform(Part& part) {
     Result<rpc::Reply> reply = co_await link.call(part.method, part.control, part.data, part.data_into);
     if (reply) {
       // An answer of a session that has ended since counts for nothing: the server may have forgotten (R-LOSS).
-      const bool current = link.ready() && link.session() == session;
-      if (!current && !PLANTED("skip loss check")) continue;
       part.link = &link;
+      const bool current = link.ready() && link.session() == session;
+      if (!current && !PLANTED("skip loss check")) {
+        part.in_doubt = true;
+        continue;
+      }
       part.session = session;
       co_return reply;
     }
@@ -89,6 +92,9 @@ Task<Result<rpc::Reply>> DriverCore::perform(Part& part) {
       co_return reply;
     }
     part.link = &link;
+    // A stale session's request is refused unheard, and a server without room has done nothing, now or before.
+    if (worth_retrying(code) && code != ErrorCode::kStaleSession) part.in_doubt = true;
+    if (code == ErrorCode::kNoSpace) part.in_doubt = false;
     if (worth_retrying(code) || as_failure) {
       link.broken(session);
     } else if (code == ErrorCode::kNotHere && ++not_here < kNotHereRetries) {
@@ -261,6 +267,17 @@ Task<Result<void>> DriverCore::wait_for_room() {
   co_return Result<void>();
 }
 
+// Right after perform(), without a suspension: the entry is there before the session can end. What was given up after
+// it had been sent is retained as well (R-RETAIN): it may have been carried out, and be read.
+void DriverCore::retain(const Part& part, RetainedEntry entry, bool answered) {
+  entry.time_ns = runtime_.now_ns();
+  entry.link = part.link;
+  entry.answered = answered;
+  retained_.append(std::move(entry));
+  part.link->written_tick = retained_.newest_tick();
+  if (!answered) part.link->unanswered_tick = retained_.newest_tick();
+}
+
 Task<Result<void>> DriverCore::write_part(uint64_t first, ConstByteSpan data, uint64_t sequence) {
   server::WriteRequest request{};
   request.sequence = sequence;
@@ -271,17 +288,16 @@ Task<Result<void>> DriverCore::write_part(uint64_t first, ConstByteSpan data, ui
   part.chunk = request.chunk;
   part.control = bytes_of(request);
   part.data = data;
-  CO_TRY_VOID(co_await perform(part));
-  // No suspension since the answer was found current: the entry is there before the session can end.
-  RetainedEntry entry;
-  entry.sequence = sequence;
-  entry.first_page = first;
-  entry.pages = data.size() / kPageBytes;
-  entry.data = Buffer::copy_of(data);
-  entry.time_ns = runtime_.now_ns();
-  entry.link = part.link;
-  retained_.append(std::move(entry));
-  part.link->written_tick = retained_.newest_tick();
+  const Result<rpc::Reply> answer = co_await perform(part);
+  if (answer || part.in_doubt) {
+    RetainedEntry entry;
+    entry.sequence = sequence;
+    entry.first_page = first;
+    entry.pages = data.size() / kPageBytes;
+    entry.data = Buffer::copy_of(data);
+    retain(part, std::move(entry), answer.has_value());
+  }
+  if (!answer) co_return fail(answer.error());
   co_return Result<void>();
 }
 
@@ -364,16 +380,16 @@ Task<Result<void>> DriverCore::zero_part(uint64_t first, uint64_t pages, bool ma
   part.method = server::kMethodZero;
   part.chunk = chunk_of(first);
   part.control = bytes_of(request);
-  CO_TRY_VOID(co_await perform(part));
-  RetainedEntry entry;
-  entry.sequence = sequence;
-  entry.first_page = first;
-  entry.pages = pages;
-  entry.may_unmap = may_unmap;
-  entry.time_ns = runtime_.now_ns();
-  entry.link = part.link;
-  retained_.append(std::move(entry));
-  part.link->written_tick = retained_.newest_tick();
+  const Result<rpc::Reply> answer = co_await perform(part);
+  if (answer || part.in_doubt) {
+    RetainedEntry entry;
+    entry.sequence = sequence;
+    entry.first_page = first;
+    entry.pages = pages;
+    entry.may_unmap = may_unmap;
+    retain(part, std::move(entry), answer.has_value());
+  }
+  if (!answer) co_return fail(answer.error());
   co_return Result<void>();
 }
 

@@ -1,7 +1,8 @@
 // RetainedLog: what the driver must be able to write again when a server comes back without it (R-RETAIN): every
 // write and zero acknowledged and not yet covered by a flush of all servers, in the order of acknowledgement.
 // Overlapping requests are acknowledged in the order they were applied (the interval table), so replaying the
-// log in order gives the newest contents.
+// log in order gives the newest contents. A request that was sent and then given up is in it as well: the server may
+// have applied it and a client read it, so it is written again as if it had been acknowledged.
 //
 // Invariant: an entry leaves only when a flush that started after its append has succeeded on every server.
 // Bounded by the driver, which flushes by itself past retained_bytes_max or retained_age_ns_max.
@@ -23,6 +24,7 @@ struct RetainedEntry {
   uint64_t pages = 0;
   Buffer data;               // whole pages; empty: zeros
   bool may_unmap = true;     // of zeros
+  bool answered = true;      // false: given up, after it had been sent
   ServerLink* link = nullptr;  // whose it is
   uint64_t time_ns = 0;
 };
@@ -38,6 +40,14 @@ class RetainedLog {
     entry.tick = ++newest_tick_;
     bytes_ += entry.data.size() + kEntryBytes;
     entries_.push_back(std::move(entry));
+  }
+  // The entry came to nothing: its server refused it, and had never carried it out. Its place stays.
+  void void_entry(uint64_t tick) {
+    if (entries_.empty() || tick < entries_.front().tick || tick > entries_.back().tick) return;
+    RetainedEntry& entry = entries_[tick - entries_.front().tick];
+    bytes_ -= entry.data.size();
+    entry.data = Buffer();
+    entry.pages = 0;
   }
   // Every server is durable up to this tick.
   void drop_through(uint64_t tick) {

@@ -69,6 +69,8 @@ class ServerLink {
   // The newest write acknowledged by this server, and the newest known durable there, as retained ticks.
   uint64_t written_tick = 0;
   uint64_t durable_tick = 0;
+  // The newest write that was sent and given up without an answer: past durable_tick, it is to be sent again.
+  uint64_t unanswered_tick = 0;
   uint64_t waiting = 0;  // requests that wait for it
   uint64_t reconnects = 0, replays = 0;
 
