@@ -185,14 +185,18 @@ Task<Result<void>> DiskStore::recover_slot(std::span<const DirtyLog::Found> reco
   }
   if (chunk->slot != entry.slot || chunk->generation != entry.generation) co_return Result<void>();
   PageSet pages;
-  for (const DirtyLog::Found& record : records)
-    if (record.sequence >= chunk->names_from) pages |= PageSet{record.entry.pages};
+  for (const DirtyLog::Found& record : records) {
+    if (record.sequence < chunk->names_from) continue;
+    pages |= PageSet{record.entry.pages};
+    // The checkpoint of this recovery voids it, also when it names nothing that is data now: the page may become data
+    // again, and rot, under a record that must not excuse that.
+    table_.mark_changed(*chunk);
+  }
   pages &= chunk->data_pages();
   if (pages.empty()) co_return Result<void>();
-  // They stay named until the checkpoint of this recovery.
+  // They stay named until that checkpoint.
   chunk->dirty.name(pages);
   chunk->dirty.committed(chunk->dirty.compose());
-  table_.mark_changed(*chunk);
   if (PLANTED("recompute whole chunk")) pages = chunk->data_pages();
   co_return co_await accept_as_found(*chunk, pages);
 }
