@@ -1,8 +1,10 @@
 #include "store/disk_store.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/buffer.h"
+#include "base/log.h"
 #include "base/planted.h"
 
 namespace foreshard::store {
@@ -147,8 +149,12 @@ Result<void> DiskStore::take_slot(Chunk& chunk) {
   Result<void> room = files_.make_room(*slot, options_.free_bytes_min);
   if (!room) {
     slots_.release(*slot, chunk.key.volume);
+    // Not a matter of space but of the process: writers try again, and a person may have to do something.
+    if (room.error().code == ErrorCode::kUnavailable && !std::exchange(shortage_told_, true))
+      LOG_WARN("chunk store {:016x}: writes to new places wait: {}", uuid_.value, room.error().message());
     return room;
   }
+  shortage_told_ = false;
   chunk.slot = *slot;
   chunk.generation = superblock_->written().opens << 32 | ++generations_;
   chunk.sums = std::make_unique<PageSums>();

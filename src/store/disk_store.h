@@ -130,6 +130,7 @@ class DiskStore : public ChunkStore {
   bool closed_ = false;
   uint64_t checkpointed_ns_ = 0;  // when the last checkpoint ended
   uint64_t generations_ = 0;  // drawn since the open
+  bool shortage_told_ = false;  // that this process lacks what a new slot needs
   StoreStats stats_;
 };
 

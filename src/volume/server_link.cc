@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/log.h"
 #include "base/planted.h"
@@ -165,18 +166,21 @@ Task<void> ServerLink::run() {
   const std::optional<runtime::Gate::Pass> pass = gate_.enter();
   if (!pass) co_return;
   uint64_t back_off_ns = kBackOffNsMin;
+  bool told = false;  // an outage lasts: one line says so
   while (!stopping_) {
     Result<void> opened = co_await connect();
     if (opened && !stopping_) opened = co_await open();
     if (opened && !stopping_) {
       back_off_ns = kBackOffNsMin;
+      told = false;
       co_await live();
       ++reconnects;
     }
     co_await hang_up();
     if (stopping_) break;
     if (!opened) {
-      LOG_DEBUG("server {}: {}", record_.id(), opened.error().message());
+      if (!std::exchange(told, true))
+        LOG_WARN("server {} is not reached and tried again: {}", record_.id(), opened.error().message());
       const ErrorCode code = opened.error().code;
       const bool fenced = code == ErrorCode::kFenced && !PLANTED("FENCED as failure");
       if (fenced || code == ErrorCode::kNotHere) {

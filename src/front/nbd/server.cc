@@ -1,6 +1,7 @@
 #include "front/nbd/server.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "front/nbd/fair_share.h"
@@ -82,15 +83,18 @@ Task<void> NbdServer::stop() {
 
 Task<void> NbdServer::accept_clients(std::shared_ptr<runtime::Listener> listener, runtime::Gate::Pass pass) {
   LOG_INFO("nbd: listening on {}", listener->address());
+  bool told = false;  // a shortage lasts: one line says so
   for (;;) {
     Result<std::unique_ptr<runtime::Connection>> accepted = co_await listener->accept();
     if (gate_.closed()) co_return;
     if (!accepted) {
       if (accepted.error().code == ErrorCode::kCancelled) co_return;
-      LOG_WARN("nbd: {}: {}", listener->address(), accepted.error().message());
+      if (!std::exchange(told, true))
+        LOG_WARN("nbd: cannot accept on {}: {}", listener->address(), accepted.error().message());
       co_await runtime_.executor().sleep_for(kAcceptPauseNs);
       continue;
     }
+    told = false;
     std::optional<runtime::Gate::Pass> client_pass = gate_.enter();
     runtime_.executor().spawn(serve_client(std::move(*accepted), std::move(*client_pass)));
   }
