@@ -7,12 +7,12 @@
 
 namespace foreshard::sim {
 
-inline constexpr std::array<std::string_view, 38> kFaultPoints = {
+inline constexpr std::array<std::string_view, 39> kFaultPoints = {
     // processes
     "process kill", "power loss", "process pause", "clean restart", "takeover", "detach", "clock jump",
     "takeover of a detach",
     // disks
-    "disk slow", "disk stuck", "disk write error", "disk sync error", "disk read error", "disk full", "disk lost write",
+    "disk slow", "disk stuck", "slow syncs", "disk write error", "disk sync error", "disk read error", "disk full", "disk lost write",
     "disk misdirected write", "disk corruption", "disk rot", "disk lost unsynced sectors",
     "disk lost folder changes", "disk replaced", "index error", "index tail lost",
     // the network

@@ -33,7 +33,7 @@ void VolumeModel::violate(std::string what) {
   if (!violation_) violation_ = std::move(what);
 }
 
-VolumeModel::Version* VolumeModel::Sector::find(uint64_t number) {
+VolumeModel::Version* VolumeModel::Extent::find(uint64_t number) {
   for (Version& version : versions) {
     if (version.number == number) return &version;
   }
@@ -44,23 +44,85 @@ VolumeModel::VolumeModel(uint64_t size_bytes, uint64_t tag) : size_bytes_(0), ta
 
 void VolumeModel::grow(uint64_t size_bytes) {
   ASSERT(size_bytes >= size_bytes_ && size_bytes % kSectorBytes == 0, size_bytes);
+  const uint64_t first = size_bytes_ / kSectorBytes, end = size_bytes / kSectorBytes;
   size_bytes_ = size_bytes;
-  sectors_.resize(size_bytes / kSectorBytes);
-  unflushed_.resize(sectors_.size());
+  if (end == first) return;
+  extents_[first].sectors = end - first;
+  cut_at_volumelets();
 }
 
-void VolumeModel::make_blank(Sector& sector) {
-  Version& blank = sector.versions.emplace_back();
+// ---- extents
+
+VolumeModel::Extents::const_iterator VolumeModel::holding(uint64_t sector) const {
+  return std::prev(extents_.upper_bound(sector));
+}
+
+VolumeModel::Extents::iterator VolumeModel::cut(uint64_t sector) {
+  const auto next = extents_.lower_bound(sector);
+  if (next != extents_.end() && next->first == sector) return next;
+  if (sector * kSectorBytes >= size_bytes_) return extents_.end();
+  const auto before = std::prev(next);
+  const uint64_t kept = sector - before->first;
+  const auto made = extents_.emplace_hint(next, sector, before->second);
+  made->second.sectors -= kept;
+  before->second.sectors = kept;
+  return made;
+}
+
+template <class Visit>
+void VolumeModel::each(uint64_t first_sector, uint64_t sectors, const Visit& visit) {
+  if (sectors == 0) return;
+  const auto end = cut(first_sector + sectors);
+  for (auto it = cut(first_sector); it != end; ++it) visit(it->first, it->second);
+}
+
+template <class Visit>
+void VolumeModel::each_unflushed(const Visit& visit) {
+  for (auto& [first, extent] : extents_) {
+    if (extent.unflushed) visit(first, extent);
+  }
+}
+
+void VolumeModel::cut_at_volumelets() {
+  if (volumelet_sectors_ == UINT64_MAX) return;
+  for (uint64_t at = 0; at * kSectorBytes < size_bytes_; at += volumelet_sectors_) cut(at);
+}
+
+// Extents whose history has come down to the same one write, or to none, need not be told apart any more.
+void VolumeModel::join_equal() {
+  const auto equal = [](const Extent& left, const Extent& right) {
+    if (left.unflushed || right.unflushed || left.lost != right.lost) return false;
+    if (left.versions.size() != right.versions.size() || left.versions.size() > 1) return false;
+    if (left.versions.empty()) return true;
+    const Version &of_left = left.versions[0], &of_right = right.versions[0];
+    return of_left.killers.empty() && of_right.killers.empty() && of_left.same_but_for_killers(of_right);
+  };
+  for (auto it = extents_.begin(); it != extents_.end();) {
+    const auto next = std::next(it);
+    if (next == extents_.end()) return;
+    Extent &left = it->second, &right = next->second;
+    if (!equal(left, right) || (volumelet_sectors_ != UINT64_MAX && next->first % volumelet_sectors_ == 0)) {
+      it = next;
+      continue;
+    }
+    left.sectors += right.sectors;
+    extents_.erase(next);
+  }
+}
+
+void VolumeModel::make_blank(Extent& extent) {
+  if (!extent.versions.empty()) return;
+  Version& blank = extent.versions.emplace_back();
   blank.settled = 0;
   blank.zero = blank.acknowledged = blank.flushed = true;
 }
 
-std::optional<uint64_t> VolumeModel::recognise(uint64_t index, const std::byte* bytes) const {
+std::optional<uint64_t> VolumeModel::recognise(uint64_t sector, const std::byte* bytes) const {
   uint64_t number;
   std::memcpy(&number, bytes, 8);
   if (number == 0 || number > writes_) return std::nullopt;
   std::byte expected[kSectorBytes];
-  fill_sector(tag_, number, index, expected);
+  fill_sector(tag_, number, sector, expected);
   if (std::memcmp(expected, bytes, kSectorBytes) != 0) return std::nullopt;
   return number;
 }
@@ -70,15 +132,15 @@ std::optional<uint64_t> VolumeModel::recognise(uint64_t index, const std::byte* 
 VolumeModel::Pending VolumeModel::begin_write(uint64_t driver, uint64_t offset, uint64_t bytes, Kind kind) {
   ASSERT(offset % kSectorBytes == 0 && bytes % kSectorBytes == 0 && offset + bytes <= size_bytes_, offset, bytes);
   Pending write{driver, ++writes_, offset / kSectorBytes, bytes / kSectorBytes, ++clock_};
-  for (uint64_t i = 0; i < write.sectors; ++i) {
-    Version version;
+  each(write.first_sector, write.sectors, [&](uint64_t, Extent& extent) {
+    make_blank(extent);
+    Version& version = extent.versions.emplace_back();
     version.number = write.number;
     version.driver = driver;
     version.start = write.start;
     version.zero = kind == Kind::kZero;
-    sector(write.first_sector + i).versions.push_back(std::move(version));
-    unflushed_.insert(write.first_sector + i);
-  }
+    extent.unflushed = true;
+  });
   in_flight_[write.number] = write;
   each_damaged(write, [](Damage& damage) { damage.at_stake = true; });
   return write;
@@ -112,9 +174,9 @@ void VolumeModel::kill_version(Version& version, const Follower& killer, bool fl
 }
 
 // The version surely took effect by now: whatever had before it began is dead.
-void VolumeModel::settle_write(Sector& sector, Version& version) {
+void VolumeModel::settle_write(Extent& extent, Version& version) {
   version.settled = std::min(version.settled, clock_);
-  for (Version& other : sector.versions) {
+  for (Version& other : extent.versions) {
     // A driver is answered by a server only after what its predecessors had under way there has ended.
     const bool before = other.settled <= version.start || other.driver < version.driver;
     if (&other != &version && before) kill_version(other, version.number, version.flushed);
@@ -124,10 +186,10 @@ void VolumeModel::settle_write(Sector& sector, Version& version) {
 void VolumeModel::refuse_write(const Pending& write) {
   ++clock_;
   in_flight_.erase(write.number);
-  for (uint64_t i = 0; i < write.sectors; ++i) {
-    Version* version = sector(write.first_sector + i).find(write.number);
+  each(write.first_sector, write.sectors, [&](uint64_t, Extent& extent) {
+    Version* version = extent.find(write.number);
     if (version != nullptr) version->settled = std::min(version->settled, clock_);
-  }
+  });
 }
 
 void VolumeModel::end_write(const Pending& write, bool acknowledged, bool durable) {
@@ -135,25 +197,24 @@ void VolumeModel::end_write(const Pending& write, bool acknowledged, bool durabl
   in_flight_.erase(write.number);
   if (!acknowledged) return;  // it may yet happen, until the next driver is attached
   answered(write, write.first_sector, write.sectors, "write");
-  for (uint64_t i = 0; i < write.sectors; ++i) {
-    Sector& sector = this->sector(write.first_sector + i);
-    Version* version = sector.find(write.number);
-    if (version == nullptr) continue;  // long dead: a successor's writes followed it
+  each(write.first_sector, write.sectors, [&](uint64_t first, Extent& extent) {
+    Version* version = extent.find(write.number);
+    if (version == nullptr) return;  // long dead: a successor's writes followed it
     // The answer was on its way when the driver was superseded and the server forgot: the write may be lost.
-    if (newest_driver_ > write.driver && version->doubtful && !durable) continue;
-    check_late_acknowledgement(write.first_sector + i, sector, *version);
+    if (newest_driver_ > write.driver && version->doubtful && !durable) return;
+    check_late_acknowledgement(first, extent, *version);
     version->acknowledged = true;
     if (durable) version->flushed = true;
-    settle_write(sector, *version);
-    prune(sector);
-  }
+    settle_write(extent, *version);
+    prune(extent);
+  });
 }
 
 // A write acknowledged after another driver had taken over, and had found it missing.
-void VolumeModel::check_late_acknowledgement(uint64_t index, Sector& sector, const Version& version) {
-  if (version.dead == kNever || sector.lost >= version.start) return;
+void VolumeModel::check_late_acknowledgement(uint64_t first_sector, Extent& extent, const Version& version) {
+  if (version.dead == kNever || extent.lost >= version.start) return;
   const auto earlier = [&](uint64_t killer) {
-    const Version* by = sector.find(killer);
+    const Version* by = extent.find(killer);
     return by != nullptr && by->number < version.number && by->settled <= version.start;
   };
   const Followers& killers = version.killers;
@@ -163,7 +224,7 @@ void VolumeModel::check_late_acknowledgement(uint64_t index, Sector& sector, con
                        });
   if (!missing) return;
   violate(fmt::format("write {} was acknowledged, though it was not there when read before: {}", version.number,
-                      describe(index)));
+                      describe(first_sector)));
 }
 
 // ---- reads
@@ -183,43 +244,49 @@ void VolumeModel::forget(const Pending& pending) {
 void VolumeModel::end_read(const Pending& read, ConstByteSpan contents) {
   ++clock_;
   answered(read, read.first_sector, read.sectors, "read");
-  for (uint64_t i = 0; i < read.sectors; ++i) {
-    const std::byte* bytes = contents.data() + i * kSectorBytes;
-    const uint64_t index = read.first_sector + i;
-    if (is_all_zero({bytes, kSectorBytes})) {
-      observe(index, read, std::nullopt);
-      continue;
-    }
-    const std::optional<uint64_t> number = recognise(index, bytes);
-    if (number) {
-      observe(index, read, number);
-      continue;
-    }
-    if (may_be_anything(index)) continue;
+  observe_all(read, read.first_sector, read.sectors, [&](uint64_t sector) -> Seen {
+    const std::byte* bytes = contents.data() + (sector - read.first_sector) * kSectorBytes;
+    if (is_all_zero({bytes, kSectorBytes})) return 0;
+    if (const Seen number = recognise(sector, bytes)) return number;
     uint64_t words[2];
     std::memcpy(words, bytes, sizeof(words));
-    violate(fmt::format("sector {} holds what was never written there (looks like write {} of sector {}): {}", index,
-                        words[0], words[1], describe(index)));
-  }
+    violate(fmt::format("sector {} holds what was never written there (looks like write {} of sector {}): {}", sector,
+                        words[0], words[1], describe(sector)));
+    return std::nullopt;
+  });
   forget(read);
 }
 
 void VolumeModel::end_read_zero(const Pending& read, uint64_t offset, uint64_t bytes) {
   ++clock_;
   answered(read, offset / kSectorBytes, bytes / kSectorBytes, "status");
-  for (uint64_t i = 0; i < bytes / kSectorBytes; ++i) observe(offset / kSectorBytes + i, read, std::nullopt);
+  observe_all(read, offset / kSectorBytes, bytes / kSectorBytes, [](uint64_t) -> Seen { return 0; });
 }
 
-// A read saw that write, or (nothing) zeros.
-void VolumeModel::observe(uint64_t index, const Pending& read, std::optional<uint64_t> number) {
-  if (sectors_[index].versions.empty() && !number) return;
-  if (may_be_anything(index)) return;
-  Sector& sector = this->sector(index);
-  const auto matches = [&](const Version& v) { return number ? v.number == *number : v.zero; };
+// Sectors in which the same was seen are gone through together.
+template <class SeenOf>
+void VolumeModel::observe_all(const Pending& read, uint64_t first_sector, uint64_t sectors, const SeenOf& seen_of) {
+  const uint64_t end = first_sector + sectors;
+  const auto seen_at = [&](uint64_t sector) { return may_be_anything(sector) ? Seen() : seen_of(sector); };
+  Seen seen = sectors > 0 ? seen_at(first_sector) : Seen();
+  for (uint64_t first = first_sector, next = first + 1; first < end; ++next) {
+    const Seen other = next < end ? seen_at(next) : Seen();
+    if (next < end && other == seen) continue;
+    if (seen) each(first, next - first, [&](uint64_t at, Extent& extent) { observe(at, extent, read, *seen); });
+    seen = other;
+    first = next;
+  }
+}
+
+// A read saw that write, or (0) zeros.
+void VolumeModel::observe(uint64_t first_sector, Extent& extent, const Pending& read, uint64_t number) {
+  if (extent.versions.empty() && number == 0) return;
+  make_blank(extent);
+  const auto matches = [&](const Version& v) { return number > 0 ? v.number == number : v.zero; };
   Version* seen = nullptr;
   Follower candidates;
   bool flushed = true;
-  for (Version& version : sector.versions) {
+  for (Version& version : extent.versions) {
     if (!matches(version) || version.dead <= read.start) continue;
     seen = &version;
     candidates.push_back(version.number);
@@ -227,17 +294,17 @@ void VolumeModel::observe(uint64_t index, const Pending& read, std::optional<uin
   }
   if (candidates.empty()) {
     violate(fmt::format("driver {} read {} from sector {} (read began at {}): {}", read.driver,
-                        number ? fmt::format("write {}", *number) : std::string("zeros"), index, read.start,
-                        describe(index)));
+                        number > 0 ? fmt::format("write {}", number) : std::string("zeros"), first_sector, read.start,
+                        describe(first_sector)));
     return;
   }
-  for (Version& other : sector.versions) {
+  for (Version& other : extent.versions) {
     const bool before = other.settled <= read.start || other.driver < read.driver;
     const bool same = candidates.size() == 1 ? &other == seen : matches(other);
     if (before && !same) kill_version(other, candidates, flushed);
   }
-  if (candidates.size() == 1) settle_write(sector, *seen);
-  prune(sector);
+  if (candidates.size() == 1) settle_write(extent, *seen);
+  prune(extent);
 }
 
 // ---- flushes
@@ -247,16 +314,16 @@ VolumeModel::Pending VolumeModel::begin_flush(uint64_t driver) { return Pending{
 void VolumeModel::end_flush(const Pending& flush, bool succeeded) {
   ++clock_;
   if (!succeeded) return;
-  unflushed_.each([&](uint64_t index) {
-    Sector& sector = this->sector(index);
+  each_unflushed([&](uint64_t, Extent& extent) {
     bool all = true;
-    for (Version& version : sector.versions) {
+    for (Version& version : extent.versions) {
       if (version.acknowledged && version.settled <= flush.start) version.flushed = true;
       all = all && version.flushed;
     }
-    prune(sector);
-    if (all) unflushed_.erase(index);
+    prune(extent);
+    extent.unflushed = !all;
   });
+  join_equal();
 }
 
 // ---- crashes
@@ -264,6 +331,7 @@ void VolumeModel::end_flush(const Pending& flush, bool succeeded) {
 void VolumeModel::set_layout(uint64_t volumelet_bytes, std::vector<uint32_t> servers) {
   volumelet_sectors_ = volumelet_bytes / kSectorBytes;
   layout_ = std::move(servers);
+  cut_at_volumelets();
 }
 
 uint32_t VolumeModel::server_of(uint64_t sector) const { return layout_[sector / volumelet_sectors_]; }
@@ -285,9 +353,9 @@ void VolumeModel::answered(const Pending& pending, uint64_t first_sector, uint64
 // A driver has the server: what its predecessors had under way there has happened or never will.
 void VolumeModel::opened(uint32_t server, uint64_t driver) {
   servers_[server] = Server{driver, clock_};
-  unflushed_.each([&](uint64_t index) {
-    if (server_of(index) != server) return;
-    for (Version& version : sector(index).versions) {
+  each_unflushed([&](uint64_t first, Extent& extent) {
+    if (server_of(first) != server) return;
+    for (Version& version : extent.versions) {
       if (version.driver >= driver) continue;
       version.settled = std::min(version.settled, clock_);
       version.exposed = false;
@@ -299,14 +367,14 @@ void VolumeModel::driver_gone() {
   ++clock_;
   if (!driver_present_) return;
   driver_present_ = false;
-  unflushed_.each([&](uint64_t index) { revive(sector(index), false); });
+  each_unflushed([&](uint64_t, Extent& extent) { revive(extent, false); });
 }
 
 void VolumeModel::driver_attached(uint64_t driver) {
   ++clock_;
   // A driver that was still alive when this one began could answer from its cache until its grants ran out, also
   // what a server had forgotten meanwhile; fenced, it restores that no more.
-  unflushed_.each([&](uint64_t index) { revive(sector(index), false); });
+  each_unflushed([&](uint64_t, Extent& extent) { revive(extent, false); });
   driver_present_ = true;
   newest_driver_ = driver;
 }
@@ -317,9 +385,8 @@ void VolumeModel::server_lost(uint32_t server) {
     if (damage.at_stake && server_of(page * kSectorsPerPage) == server) damage.anything = true;
   }
   const bool restorable = driver_present_ && servers_[server].driver == newest_driver_;
-  unflushed_.each([&](uint64_t index) {
-    if (server_of(index) != server) return;
-    Sector& lost = sector(index);
+  each_unflushed([&](uint64_t first, Extent& lost) {
+    if (server_of(first) != server) return;
     for (Version& version : lost.versions) {
       if (version.flushed) continue;
       version.exposed = true;
@@ -331,13 +398,13 @@ void VolumeModel::server_lost(uint32_t server) {
 
 // What followed a version may have been forgotten: then it is what a read finds again. `all`: every follower that
 // was not flushed; otherwise those exposed by a server's loss.
-void VolumeModel::revive(Sector& sector, bool all) {
+void VolumeModel::revive(Extent& extent, bool all) {
   bool lost = all;
-  for (Version& version : sector.versions) version.doubtful = version.doubtful || version.exposed;
-  for (Version& version : sector.versions) {
+  for (Version& version : extent.versions) version.doubtful = version.doubtful || version.exposed;
+  for (Version& version : extent.versions) {
     if (version.killers.empty()) continue;
     const auto may_be_gone = [&](uint64_t killer) {
-      const Version* by = sector.find(killer);
+      const Version* by = extent.find(killer);
       return by != nullptr && !by->flushed && (all || by->exposed);
     };
     const Followers& killers = version.killers;
@@ -350,7 +417,7 @@ void VolumeModel::revive(Sector& sector, bool all) {
     version.dead = kNever;
     lost = true;
   }
-  if (lost) sector.lost = clock_;
+  if (lost) extent.lost = clock_;
 }
 
 // ---- spoilt pages
@@ -389,14 +456,14 @@ bool VolumeModel::may_be_anything(uint64_t sector) const {
 Stamp VolumeModel::oldest_pending() const { return pending_reads_.empty() ? kNever : *pending_reads_.begin(); }
 
 // Forgets versions that no read may return any more and no crash can bring back.
-void VolumeModel::prune(Sector& sector) {
-  if (sector.versions.size() < 2) return;
+void VolumeModel::prune(Extent& extent) {
+  if (extent.versions.size() < 2) return;
   const Stamp oldest = oldest_pending();
-  std::erase_if(sector.versions, [&](const Version& version) {
+  std::erase_if(extent.versions, [&](const Version& version) {
     if (version.dead > oldest || version.killers.empty()) return false;
     if (version.dead == kNever || in_flight_.contains(version.number)) return false;
     const auto stays = [&](uint64_t killer) {
-      const Version* by = sector.find(killer);
+      const Version* by = extent.find(killer);
       return by == nullptr || by->flushed;
     };
     const Followers& killers = version.killers;
@@ -406,12 +473,12 @@ void VolumeModel::prune(Sector& sector) {
   });
 }
 
-std::string VolumeModel::describe(uint64_t index) const {
-  const Sector& sector = sectors_[index];
-  if (sector.versions.empty()) return fmt::format("sector {} was never written: zeros expected", index);
-  std::string text = fmt::format("sector {} may be", index);
+std::string VolumeModel::describe(uint64_t sector) const {
+  const Extent& extent = holding(sector)->second;
+  if (extent.versions.empty()) return fmt::format("sector {} was never written: zeros expected", sector);
+  std::string text = fmt::format("sector {} may be", sector);
   const char* separator = " ";
-  for (const Version& version : sector.versions) {
+  for (const Version& version : extent.versions) {
     std::vector<std::string> followers;
     for (uint32_t i = 0; i < version.killers.count; ++i)
       followers.push_back(fmt::format("{}", version.killers.singles[i]));

@@ -1,5 +1,5 @@
-// VolumeModel: what a volume may answer, kept per sector of 512 bytes beside the real thing, from what its
-// clients were told. It knows nothing of how the volume works.
+// VolumeModel: what a volume may answer, kept per sector of 512 bytes (those with the same history together) beside
+// the real thing, from what its clients were told. It knows nothing of how the volume works.
 //
 // Every write has a number, and its contents name the number and the sector, so that any content read is
 // recognised. A sector is a register that survives crashes: each write of it takes effect at one instant between
@@ -13,12 +13,12 @@
 // Stamps are a counter of events, not times, so that nothing is simultaneous.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/bytes.h"
@@ -101,22 +101,6 @@ class VolumeModel {
       groups.clear();
     }
   };
-  // Sectors by number, a bit each.
-  class SectorSet {
-   public:
-    void resize(uint64_t sectors) { words_.resize((sectors + 63) / 64); }
-    void insert(uint64_t sector) { words_[sector / 64] |= uint64_t{1} << sector % 64; }
-    void erase(uint64_t sector) { words_[sector / 64] &= ~(uint64_t{1} << sector % 64); }
-    template <class Visit>  // which may erase
-    void each(const Visit& visit) const {
-      for (size_t i = 0; i < words_.size(); ++i) {
-        for (uint64_t word = words_[i]; word != 0; word &= word - 1) visit(i * 64 + std::countr_zero(word));
-      }
-    }
-
-   private:
-    std::vector<uint64_t> words_;
-  };
   struct Version {
     uint64_t number = 0;
     uint64_t driver = 0;
@@ -129,32 +113,52 @@ class VolumeModel {
     bool exposed = false;  // its server forgot things since; only the driver's memory still vouches
     bool doubtful = false;  // ... and that driver is gone, or not asked any more
     Followers killers;
+    bool same_but_for_killers(const Version& other) const {
+      const auto all = [](const Version& v) {
+        return std::tuple(v.number, v.driver, v.start, v.settled, v.dead, v.zero, v.acknowledged, v.flushed, v.exposed,
+                          v.doubtful);
+      };
+      return all(*this) == all(other);
+    }
   };
-  struct Sector {
-    std::vector<Version> versions;  // by start
+  // Neighbouring sectors of one volumelet with one and the same history.
+  struct Extent {
+    uint64_t sectors = 0;
+    std::vector<Version> versions;  // by start; none when never written
     Stamp lost = 0;                 // the last loss without a driver to restore
+    bool unflushed = false;         // has versions that no flush has covered
     Version* find(uint64_t number);
   };
+  using Extents = std::map<uint64_t, Extent>;  // by first sector
 
-  Sector& sector(uint64_t index) {
-    Sector& found = sectors_[index];
-    if (found.versions.empty()) make_blank(found);
-    return found;
-  }
-  static void make_blank(Sector& sector);
-  void settle_write(Sector& sector, Version& version);
-  void observe(uint64_t index, const Pending& read, std::optional<uint64_t> number);
-  void check_late_acknowledgement(uint64_t index, Sector& sector, const Version& version);
-  void revive(Sector& sector, bool all);
-  void prune(Sector& sector);
+  // Cuts the extent that holds the sector, so that one begins there; gives that one, or the end.
+  Extents::iterator cut(uint64_t sector);
+  // Those that make up the sectors; visit(first sector, extent).
+  template <class Visit>
+  void each(uint64_t first_sector, uint64_t sectors, const Visit& visit);
+  template <class Visit>
+  void each_unflushed(const Visit& visit);
+  Extents::const_iterator holding(uint64_t sector) const;
+  void cut_at_volumelets();
+  void join_equal();
+  static void make_blank(Extent& extent);
+  void settle_write(Extent& extent, Version& version);
+  // What a read saw of a sector: that write, or (0) zeros; nothing when it does not count.
+  using Seen = std::optional<uint64_t>;
+  template <class SeenOf>
+  void observe_all(const Pending& read, uint64_t first_sector, uint64_t sectors, const SeenOf& seen_of);
+  void observe(uint64_t first_sector, Extent& extent, const Pending& read, uint64_t number);
+  void check_late_acknowledgement(uint64_t first_sector, Extent& extent, const Version& version);
+  void revive(Extent& extent, bool all);
+  void prune(Extent& extent);
   void kill_version(Version& version, uint64_t killer, bool flushed);
   void kill_version(Version& version, const Follower& killer, bool flushed);
   // An answer of the pending's driver about these sectors has come.
   void answered(const Pending& pending, uint64_t first_sector, uint64_t sectors, const char* what);
   void opened(uint32_t server, uint64_t driver);
   Stamp oldest_pending() const;
-  std::string describe(uint64_t index) const;
-  std::optional<uint64_t> recognise(uint64_t index, const std::byte* bytes) const;
+  std::string describe(uint64_t sector) const;
+  std::optional<uint64_t> recognise(uint64_t sector, const std::byte* bytes) const;
 
   uint64_t size_bytes_;
   const uint64_t tag_;
@@ -170,8 +174,7 @@ class VolumeModel {
   std::map<uint32_t, Server> servers_;
   uint64_t volumelet_sectors_ = UINT64_MAX;
   std::vector<uint32_t> layout_{0};
-  std::vector<Sector> sectors_;
-  SectorSet unflushed_;  // sectors with versions that no flush has covered
+  Extents extents_;  // which cover the volume
   std::multiset<Stamp> pending_reads_;
   std::map<uint64_t, Pending> in_flight_;  // writes by number
   struct Damage {

@@ -108,7 +108,10 @@ void RegionRun::build() {
   VolumeRun& main = add_volume("main");
   main.bytes = (4 + random_.below(13)) << 20;
   main.volumelet_bytes = uint64_t{1} << (20 + random_.below(2));
-  main.hammer = random_.chance(0.2);
+  const uint64_t manner = random_.below(20);
+  main.hammer = manner < 6;
+  main.churn = manner >= 16;
+  if (main.churn) main.bytes = main.volumelet_bytes * (2 + random_.below(3));
   if (random_.chance(0.5)) {
     VolumeRun& side = add_volume("side");
     side.bytes = (1 + random_.below(4)) << 20;
@@ -189,6 +192,11 @@ void RegionRun::start_driver(VolumeRun& volume, bool data_is_gone) {
   workload.bytes_max = 32u << 10;
   workload.hammer = volume.hammer;
   workload.flush_chance = random_.chance(0.5) ? 0.05 : 0.01;
+  if (volume.hammer) workload.durable_chance = 0.3;
+  if (volume.churn) {
+    workload.large_chance = 0.2;
+    workload.flush_chance = 0.1;
+  }
   workload.excused = [this, &volume](ErrorCode code, uint64_t offset, uint64_t bytes, uint64_t begun_ns) {
     return excused(volume, code, offset, bytes, begun_ns);
   };

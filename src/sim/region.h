@@ -131,6 +131,7 @@ class RegionRun {
   void fault_server_kill();
   void fault_server_power();
   void fault_all_servers_power();
+  void fault_killed_in_sync();
   void fault_driver_kill();
   void fault_driver_and_server();
   void fault_everything();

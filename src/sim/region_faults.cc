@@ -10,6 +10,8 @@
 namespace foreshard::sim {
 
 using runtime::Crash;
+using runtime::SimDiskKnobs;
+using runtime::SimStorage;
 
 namespace {
 
@@ -63,6 +65,7 @@ void RegionRun::inject() {
       {4, &RegionRun::fault_spoilt_write},      {4, &RegionRun::fault_read_errors},
       {3, &RegionRun::fault_disk_full},         {3, &RegionRun::fault_admin_kill},
       {2, &RegionRun::fault_clock_jump},        {4, &RegionRun::fault_stuck_disk},
+      {10, &RegionRun::fault_killed_in_sync},
   };
   uint32_t sum = 0;
   for (const Choice& choice : kChoices) sum += choice.weight;
@@ -139,6 +142,31 @@ void RegionRun::fault_clean_server() {
   if (server.starts != starts) return;
   kill_server(server, Crash::kProcess);
   restart_later(server);
+}
+
+// A server ends, and often the driver with it, while syncs take their time: what lies between a write that others see
+// already and the sync that makes it last is wide open then.
+void RegionRun::fault_killed_in_sync() {
+  VolumeRun& volume = any_volume();
+  Server& server = any_server();
+  if (!world_.running(server.node)) return;
+  const uint64_t starts = server.starts, drivers = drivers_;
+  const SimDiskKnobs before;
+  for (SimStorage* storage : world_.storages(server.node)) {
+    world_.timeline().fault("slow syncs", storage->name());
+    storage->knobs().sync_ns_min = kMillisecond;
+    storage->knobs().sync_ns_max = 10 * kMillisecond;
+  }
+  if (DriverProcess* process = driver(volume)) process->allow(200);
+  run_until([] { return false; }, 1 + random_.below(30 * kMillisecond));
+  for (SimStorage* storage : world_.storages(server.node)) {
+    storage->knobs().sync_ns_min = before.sync_ns_min;
+    storage->knobs().sync_ns_max = before.sync_ns_max;
+  }
+  if (violated() || server.starts != starts || drivers_ != drivers) return;
+  kill_server(server, random_.chance(0.5) ? Crash::kPower : Crash::kProcess);
+  restart_later(server);
+  if (random_.chance(0.5)) replace_driver(volume);
 }
 
 // ---- metadata

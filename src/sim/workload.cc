@@ -109,7 +109,7 @@ Result<void> Workload::judge(const Result<void>& result, Range range, uint64_t b
 }
 
 Task<Result<void>> Workload::operate(Random& random, Range range) {
-  const bool durable = random.chance(0.08);
+  const bool durable = random.chance(options_.durable_chance);
   if (random.chance(options_.flush_chance)) return flush();
   const uint64_t kind = random.below(100);
   if (!options_.hammer && random.chance(options_.large_chance)) {

@@ -28,6 +28,7 @@ struct WorkloadOptions {
   uint64_t bytes_max = 128u << 10;  // of most requests
   uint64_t think_ns_max = 2'000'000;
   double flush_chance = 0.05;
+  double durable_chance = 0.08;   // of a change, that it is forced to disk
   double large_chance = 0.03;     // zeroes and discards of whole chunks
   bool hammer = false;  // everybody at the same few pages
   // Whether an error is the answer that a request on these bytes, begun then by that clock, was to expect.
