@@ -48,6 +48,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       map_(meta, VolumeId{claim_.volume.id()}),
       intervals_(runtime.executor()),
       cache_(options_.cache_bytes),
+      scans_(options_.cache_bytes / kPageBytes),
       prefetcher_(prefetcher_options(), [this](uint64_t page) { return cache_.contains(page); }),
       prefetch_ended_(runtime.executor()),
       flush_ended_(runtime.executor()),

@@ -10,6 +10,7 @@
 
 #include "policy/cache/fill_guard.h"
 #include "policy/cache/page_cache.h"
+#include "policy/cache/scan_detector.h"
 #include "runtime/sync.h"
 #include "volume/attach.h"
 #include "volume/driver.h"
@@ -104,8 +105,8 @@ class DriverCore final : public Driver, public LinkOwner {
   uint64_t io_deadline_ns() const;
   // Pages under a place in the interval table: from the cache or the servers, and into the cache.
   runtime::Task<Result<void>> read_pages(uint64_t first, ByteSpan into);
-  runtime::Task<Result<void>> read_run(uint64_t first, ByteSpan into);
-  runtime::Task<Result<void>> read_part(uint64_t first, ByteSpan into);
+  runtime::Task<Result<void>> read_run(uint64_t first, ByteSpan into, bool keep);
+  runtime::Task<Result<void>> read_part(uint64_t first, ByteSpan into, bool keep);
   runtime::Task<Result<void>> write_pages(uint64_t first, ConstByteSpan data);
   runtime::Task<Result<void>> write_part(uint64_t first, ConstByteSpan data, uint64_t sequence);
   runtime::Task<Result<void>> zero_pages(uint64_t first, uint64_t pages, bool may_unmap);
@@ -152,8 +153,10 @@ class DriverCore final : public Driver, public LinkOwner {
   RetainedLog retained_;
   policy::PageCache cache_;
   policy::FillGuard fill_guard_;
+  policy::ScanDetector scans_;
   policy::Prefetcher prefetcher_;
   std::vector<policy::PageRange> to_fetch_;
+  uint64_t outstanding_pages_ = 0;            // of reads that the cache alone could not answer
   std::map<uint64_t, uint64_t> prefetching_;  // on their way: first page -> end page
   runtime::WaitQueue prefetch_ended_;
   std::function<void(const Access&)> access_sink_;

@@ -30,6 +30,19 @@ bool worth_retrying(ErrorCode code) {
   }
 }
 
+// Pages that are counted while a read is under way.
+class Outstanding {
+ public:
+  Outstanding(uint64_t& count, uint64_t pages) : count_(count), pages_(pages) { count_ += pages_; }
+  ~Outstanding() { count_ -= pages_; }
+  Outstanding(const Outstanding&) = delete;
+  Outstanding& operator=(const Outstanding&) = delete;
+
+ private:
+  uint64_t& count_;
+  const uint64_t pages_;
+};
+
 }  // namespace
 
 uint64_t DriverCore::io_deadline_ns() const {
@@ -143,6 +156,8 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
   seen.first_page = first;
   seen.pages = static_cast<uint32_t>(into.size() / kPageBytes);
   const bool all_cached = copy_from_cache(first, into, seen);
+  const Outstanding outstanding(outstanding_pages_, all_cached ? 0 : seen.pages);
+  seen.outstanding_pages = outstanding_pages_;
   observe(seen);
   start_prefetches();
   // As if it were enough that the grants ran when the pages came in.
@@ -150,6 +165,7 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
   if (all_cached && granted(first, seen.pages)) co_return Result<void>();
   // After the contents were obtained the grants must still run (R-GRANT); else they are fetched again.
   bool whole = all_cached;
+  const bool keep = all_cached || !scans_.is_scan(first, seen.pages);
   do {
     for (uint64_t page = 0; page < seen.pages;) {
       if (!whole && cache_.contains(first + page) && granted(first + page, 1)) {
@@ -164,7 +180,7 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
       }
       uint64_t end = page + 1;
       while (end < seen.pages && (whole || !cache_.contains(first + end))) ++end;
-      CO_TRY_VOID(co_await read_run(first + page, into.subspan(page * kPageBytes, (end - page) * kPageBytes)));
+      CO_TRY_VOID(co_await read_run(first + page, into.subspan(page * kPageBytes, (end - page) * kPageBytes), keep));
       page = end;
     }
     whole = true;
@@ -172,19 +188,19 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
   co_return Result<void>();
 }
 
-Task<Result<void>> DriverCore::read_run(uint64_t first, ByteSpan into) {
+Task<Result<void>> DriverCore::read_run(uint64_t first, ByteSpan into, bool keep) {
   const uint64_t end = first + into.size() / kPageBytes;
-  if (end <= chunk_end_page(first)) co_return co_await read_part(first, into);
+  if (end <= chunk_end_page(first)) co_return co_await read_part(first, into, keep);
   Join join(runtime_.executor());
   for (uint64_t page = first; page < end;) {
     const uint64_t part_end = std::min(end, chunk_end_page(page));
-    join.add(read_part(page, into.subspan((page - first) * kPageBytes, (part_end - page) * kPageBytes)));
+    join.add(read_part(page, into.subspan((page - first) * kPageBytes, (part_end - page) * kPageBytes), keep));
     page = part_end;
   }
   co_return co_await join.wait();
 }
 
-Task<Result<void>> DriverCore::read_part(uint64_t first, ByteSpan into) {
+Task<Result<void>> DriverCore::read_part(uint64_t first, ByteSpan into, bool keep) {
   server::ReadRequest request{};
   request.chunk = chunk_of(first);
   request.first_page = static_cast<uint32_t>(first % kPagesPerChunk);
@@ -207,7 +223,8 @@ Task<Result<void>> DriverCore::read_part(uint64_t first, ByteSpan into) {
   } else if (reply.data_size != into.size()) {
     co_return fail(ErrorCode::kInvalid, "read: short answer", reply.data_size);
   }
-  if (fill_guard_.unchanged(ticket, first, request.pages)) insert_in_cache(first, into, policy::Origin::kDemand);
+  if (keep && fill_guard_.unchanged(ticket, first, request.pages))
+    insert_in_cache(first, into, policy::Origin::kDemand);
   co_return Result<void>();
 }
 
@@ -321,7 +338,7 @@ Task<Result<void>> DriverCore::write_pages(uint64_t first, ConstByteSpan data) {
   }
   sequences_.end(sequence);
   after_change(first, pages);
-  if (written) insert_in_cache(first, data, policy::Origin::kWrite);
+  if (written && !scans_.is_scan(first, pages)) insert_in_cache(first, data, policy::Origin::kWrite);
   co_return written;
 }
 

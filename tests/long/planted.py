@@ -14,9 +14,12 @@ from campaign import ROOT, STATE, Campaign
 SIMULATE = ROOT / "build-planted" / "simulate"
 # Those that must be found whatever the code says; and all others that it plants.
 NAMES = ["skip loss check", "index before slot sync", "slot reuse before sync", "late fill", "partial page",
-         "trim as advice", "recompute whole chunk", "fsync retried", "WAL tail dropped", "read during write",
+         "trim as advice", "recompute whole chunk", "fsync retried", "WAL tail dropped",
          "no drain at open", "CAS without epoch", "no session check at apply", "lease counted from answer",
          "check before sample", "txn retried with fresh revision", "absent = zero", "FENCED as failure"]
+# It takes two replicas for a read to go back because of it: with one, whatever a read saw of a write under way was
+# answered on the same connection before, so that the driver knows the write to be done. Named, it is hunted all the same.
+OF_REPLICAS = {"read during write"}
 
 parser = argparse.ArgumentParser()
 parser.add_argument("names", nargs="*")
@@ -32,7 +35,7 @@ def planted_names():
     for path in (ROOT / "src").rglob("*"):
         if path.suffix in (".cc", ".h") and path.name != "planted.h":
             found.update(re.findall(r'PLANTED\("([^"]+)"\)', path.read_text(encoding="utf-8")))
-    return sorted(found - {"name"})
+    return sorted(found - OF_REPLICAS - {"name"})
 
 
 def hunt(name):

@@ -20,6 +20,7 @@ struct Observation {
   bool write = false;
   uint32_t missed_pages = 0;         // of a read: not in the cache
   bool hit_prefetched = false;       // a page of it was there thanks to a prefetch, first use
+  uint64_t outstanding_pages = 0;    // of all reads that wait for a server, this one included
 };
 
 struct Candidate {

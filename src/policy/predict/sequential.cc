@@ -86,6 +86,10 @@ void SequentialPredictor::advance(Stream& stream, const Observation& observation
   const uint32_t wanted = stream.window_pages == 0 ? observation.pages * 4 : stream.window_pages * 2;
   stream.window_pages = std::clamp(wanted, std::min(4u, pages_max), pages_max);
 
+  // A client that reads further ahead than the cache has room for would only be given in pieces what it asks for
+  // anyway.
+  if (observation.outstanding_pages > window_pages_max_) return;
+
   const uint64_t from = std::max(stream.proposed_end, stream.next);
   const uint64_t to = std::max(from, stream.next) + stream.window_pages;
   stream.marker = from;

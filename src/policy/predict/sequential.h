@@ -22,7 +22,7 @@ class SequentialPredictor : public Predictor {
   static constexpr uint32_t kWindowPagesEver = 1024;      // however large its requests
 
   // No window is larger than window_pages_max, whatever the requests: a window and its predecessor must fit the
-  // place that the cache has for them.
+  // place that the cache has for them. Where that is less than the client has under way itself, nothing is proposed.
   explicit SequentialPredictor(uint32_t window_pages_max = kWindowPagesEver) : window_pages_max_(window_pages_max) {}
   std::string_view name() const override { return "sequential"; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;

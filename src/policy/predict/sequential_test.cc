@@ -18,6 +18,7 @@ struct Watcher {
     observation.first_page = first;
     observation.pages = pages;
     observation.missed_pages = pages;
+    observation.outstanding_pages = outstanding_pages;
     candidates.clear();
     predictor.observe(observation, candidates);
     std::vector<uint64_t> proposed;
@@ -29,6 +30,7 @@ struct Watcher {
   }
   SequentialPredictor predictor;
   std::vector<Candidate> candidates;
+  uint64_t outstanding_pages = 0;
 };
 
 TEST(Sequential, AStreamIsFoundAtItsSecondRequestAndThenCoveredAheadOfItself) {
@@ -45,6 +47,19 @@ TEST(Sequential, AStreamIsFoundAtItsSecondRequestAndThenCoveredAheadOfItself) {
     EXPECT_TRUE(ahead.contains(page + 1));
   }
   EXPECT_LE(*ahead.rbegin(), 3000 + 2 * SequentialPredictor::kWindowPagesProvenMax);
+}
+
+TEST(Sequential, NothingIsProposedToAClientThatReadsFurtherAheadThanThereIsRoom) {
+  Watcher small{SequentialPredictor(16), {}, 17};
+  for (uint64_t page = 0; page < 10; ++page) EXPECT_TRUE(small.read(page, 1).empty()) << page;
+  small.outstanding_pages = 16;
+  EXPECT_FALSE(small.read(10, 1).empty());
+  // With room for more than that there is.
+  Watcher large;
+  large.outstanding_pages = 17;
+  size_t proposed = 0;
+  for (uint64_t page = 0; page < 10; ++page) proposed += large.read(page, 1).size();
+  EXPECT_GT(proposed, 0u);
 }
 
 TEST(Sequential, TheWindowDoublesUpToItsBound) {
