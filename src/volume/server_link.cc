@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/log.h"
 #include "base/planted.h"
 
@@ -131,6 +133,13 @@ Task<Result<void>> ServerLink::open() {
   co_return co_await owner_.restore(*this, opened);
 }
 
+Error ServerLink::without_the_volume() const {
+  return {ErrorCode::kNotHere, "a server does not have the volume", record_.id(),
+          fmt::format("server {} at {} hosts nothing of it: another disk, or a folder that was emptied; put the right "
+                      "disk back and attach again",
+                      record_.id(), record_.address())};
+}
+
 // Returns when the session is of no more use.
 Task<void> ServerLink::live() {
   const uint64_t session = session_;
@@ -183,8 +192,12 @@ Task<void> ServerLink::run() {
         LOG_WARN("server {} is not reached and tried again: {}", record_.id(), opened.error().message());
       const ErrorCode code = opened.error().code;
       const bool fenced = code == ErrorCode::kFenced && !PLANTED("FENCED as failure");
-      if (fenced || code == ErrorCode::kNotHere) {
+      if (fenced) {
         owner_.end(opened.error());
+        break;
+      }
+      if (code == ErrorCode::kNotHere) {
+        owner_.end(without_the_volume());
         break;
       }
     }

@@ -81,6 +81,7 @@ class ServerLink {
   runtime::Task<void> live();
   runtime::Task<void> hang_up();
   server::SessionName name() const;
+  Error without_the_volume() const;
   void set_state(State state);
 
   runtime::Runtime& runtime_;

@@ -97,7 +97,8 @@ shutil.move(region.dir / "server-1", lab.dir / "mine")
 shutil.copytree(other.dir / "server-1", region.dir / "server-1")
 region.start()
 done = lab.run(FORESHARD, "attach", "v", "--nbd", f"unix:{lab.dir}/third.nbd", "--region", region.address, seconds=60)
-lab.check("another region's disk is not taken for the volume's", done.returncode not in (0, 124) and done.stderr,
+lab.check("another region's disk is not taken for the volume's, and what to do is told",
+          done.returncode not in (0, 124) and "put the right disk back" in done.stderr,
           f"rc {done.returncode}: {done.stderr}")
 lab.check("clean stop", region.stop(), region.log())
 shutil.rmtree(region.dir / "server-1")
