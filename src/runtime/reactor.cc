@@ -16,6 +16,7 @@ namespace foreshard::runtime {
 namespace {
 
 constexpr uint64_t kSpinStartNs = 5'000;
+constexpr size_t kPolledMax = 2;  // more requests than that are not tried while spinning, but submitted
 constexpr uint32_t kShortSleepsWantedMax = 1024;
 constexpr uint64_t kSleepNsMax = 10'000'000'000;
 
@@ -198,6 +199,36 @@ void Reactor::dispatch() {
   reaped_.clear();
 }
 
+void Reactor::wait_for(PolledRequest& request) {
+  ASSERT(!request.pending_ && !request.waiting_ && !closing_);
+  request.waiting_ = true;
+  polled_.push_back(&request);
+}
+
+void Reactor::withdraw(PolledRequest& request) {
+  if (!request.waiting_) return withdraw(static_cast<KernelRequest&>(request));
+  request.waiting_ = false;
+  std::erase(polled_, &request);
+}
+
+// True: one of them has ended.
+bool Reactor::try_polled() {
+  const auto ended = [](PolledRequest* request) {
+    if (!request->try_now()) return false;
+    request->waiting_ = false;
+    return true;
+  };
+  return std::erase_if(polled_, ended) > 0;
+}
+
+void Reactor::submit_polled() {
+  for (PolledRequest* request : polled_) {
+    request->waiting_ = false;
+    request->submit();
+  }
+  polled_.clear();
+}
+
 // ---- the loop
 
 void Reactor::run() {
@@ -212,6 +243,7 @@ void Reactor::turn() {
   if (next_deadline_ns() != UINT64_MAX) run_timers(now_ns());
   if (has_posted_.load(std::memory_order_acquire)) take_posted();
   if (has_ready()) {
+    submit_polled();
     submit_and_poll();
   } else {
     wait_for_events();
@@ -246,11 +278,13 @@ void Reactor::wait_for_events() {
   const uint64_t start_ns = now_ns();
   const uint64_t deadline_ns = next_deadline_ns();
   if (deadline_ns <= start_ns) {
+    submit_polled();
     submit_and_poll();
     return;
   }
   const uint64_t spin_ns = spin_ns_;
   if (spin_ns > 0) {
+    if (polled_.size() > kPolledMax) submit_polled();
     if (io_uring_sq_ready(ring_.get()) > 0) submit_and_poll();
     if (spin(std::min(deadline_ns, start_ns + spin_ns))) {
       adapt_spin(true, true, 0);
@@ -258,6 +292,7 @@ void Reactor::wait_for_events() {
       return;
     }
   }
+  submit_polled();
   sleeping_.store(true);
   if (has_posted_.load()) {
     sleeping_.store(false);
@@ -283,6 +318,7 @@ bool Reactor::spin(uint64_t until_ns) {
       if (something_happened()) return true;
       __builtin_ia32_pause();
     }
+    if (try_polled()) return true;
     if (now_ns() >= until_ns) return false;
   }
 }

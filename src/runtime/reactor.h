@@ -4,7 +4,8 @@
 //
 // Fairness: a turn resumes at most kReadyPerTurn coroutines before it looks at timers and completions.
 // Waiting: before it sleeps the reactor looks at its ring for up to a spin time, which is switched on when
-// sleeps prove short and halved when looking was in vain (after KVM's halt polling); a look is no system call.
+// sleeps prove short and halved when looking was in vain (after KVM's halt polling). A look at the ring is no system
+// call; now and then it also tries the few sockets that somebody waits to read from.
 //
 // Owner: RealRuntime. It belongs to the thread that made it (the ring accepts no other); only
 // post_from_thread is for others. Ending: close() cancels what the kernel still does, waits until it
@@ -50,6 +51,25 @@ class KernelRequest {
   bool withdrawn_ = false;
 };
 
+// A request that the loop may try itself before it is given to the kernel: while it spins it does nothing else, and
+// what it finds then has cost neither a submission nor a completion.
+class PolledRequest : public KernelRequest {
+ public:
+  // Whether it waits to be tried or given to the kernel.
+  bool waiting() const { return waiting_; }
+
+ protected:
+  ~PolledRequest() = default;
+  // Tries without waiting; true: it has ended, and posted whoever waits for it.
+  virtual bool try_now() = 0;
+  // Prepares the kernel's request.
+  virtual void submit() = 0;
+
+ private:
+  friend class Reactor;
+  bool waiting_ = false;
+};
+
 struct ReactorOptions {
   uint32_t requests_max_per_submit = 1024;
   // The cap of the spin time; 0 never spins. It never spins on a machine (or affinity mask) of one CPU.
@@ -86,10 +106,13 @@ class Reactor final : public Executor {
 
   // A submission entry that belongs to this request; the caller fills it in before anything else happens.
   io_uring_sqe* prepare(KernelRequest& request);
+  // The request is tried, or submitted, before the loop sleeps or goes on to other work.
+  void wait_for(PolledRequest& request);
   // Asks the kernel to end a pending request early; finished() is called all the same.
   void cancel(KernelRequest& request);
   // Cancels and waits until the kernel has let go; finished() is not called. For destructors.
   void withdraw(KernelRequest& request);
+  void withdraw(PolledRequest& request);
   // Whether a call that could be answered without waiting may be answered at once: one coroutine that never
   // has to wait must not keep the others from running.
   bool may_finish_inline() {
@@ -114,6 +137,8 @@ class Reactor final : public Executor {
   void submit_and_poll();
   void wait_for_events();
   bool spin(uint64_t until_ns);
+  bool try_polled();
+  void submit_polled();
   void adapt_spin(bool spun, bool spin_helped, uint64_t slept_ns);
   bool something_happened() const;
   void reap();
@@ -127,6 +152,7 @@ class Reactor final : public Executor {
   std::unique_ptr<io_uring> ring_;
   std::unique_ptr<Doorbell> doorbell_;
   std::vector<Reaped> reaped_;
+  std::vector<PolledRequest*> polled_;  // that wait; in the order in which they came
   uint64_t in_flight_ = 0;
   uint32_t inline_left_ = kInlinePerResume;
   bool stopping_ = false;

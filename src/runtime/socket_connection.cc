@@ -17,14 +17,14 @@ namespace {
 class SocketConnection;
 
 // One direction of a connection: at most one operation, and the kernel's request for it.
-class SocketSide : public KernelRequest {
+class SocketSide : public PolledRequest {
  public:
   explicit SocketSide(SocketConnection& connection) : connection_(connection) {}
   void withdraw();
 
  protected:
   ~SocketSide() = default;
-  // Notes that op goes on in the kernel.
+  // Notes that op goes on without its caller.
   void suspend(IoOp& op);
   void end(int64_t result);
 
@@ -38,8 +38,10 @@ class SocketReader final : public SocketSide {
   bool start(IoOp& op, ByteSpan into);
 
  private:
+  int64_t receive();
+  bool try_now() override;
+  void submit() override;
   void finished(int32_t result) override;
-  void submit();
   ByteSpan into_;
 };
 
@@ -49,9 +51,10 @@ class SocketWriter final : public SocketSide {
   bool start(IoOp& op, std::span<const iovec> from);
 
  private:
-  void finished(int32_t result) override;
   int64_t send_what_fits();
-  void submit();
+  bool try_now() override;
+  void submit() override;
+  void finished(int32_t result) override;
   IovecCursor rest_;
   int64_t done_ = 0;
   msghdr message_ = {};
@@ -129,15 +132,27 @@ void SocketSide::withdraw() {
 bool SocketReader::start(IoOp& op, ByteSpan into) {
   ASSERT(op_ == nullptr && !into.empty());
   if (!connection_.usable()) return connection_.answer(op, -ECANCELED);
-  ssize_t count;
-  do {
-    count = recv(connection_.fd(), into.data(), into.size(), MSG_DONTWAIT);
-  } while (count < 0 && errno == EINTR);
-  if (count >= 0) return connection_.answer(op, count);
-  if (errno != EAGAIN) return connection_.answer(op, -errno);
-  suspend(op);
   into_ = into;
-  submit();
+  const int64_t result = receive();
+  if (result != -EAGAIN) return connection_.answer(op, result);
+  suspend(op);
+  connection_.reactor().wait_for(*this);
+  return true;
+}
+
+// How many bytes there were, -EAGAIN when there are none, or minus another errno.
+int64_t SocketReader::receive() {
+  for (;;) {
+    const ssize_t count = recv(connection_.fd(), into_.data(), into_.size(), MSG_DONTWAIT);
+    if (count >= 0) return count;
+    if (errno != EINTR) return -errno;
+  }
+}
+
+bool SocketReader::try_now() {
+  const int64_t result = receive();
+  if (result == -EAGAIN) return false;
+  end(result);
   return true;
 }
 
@@ -162,7 +177,14 @@ bool SocketWriter::start(IoOp& op, std::span<const iovec> from) {
   const int64_t result = send_what_fits();
   if (result != -EAGAIN) return connection_.answer(op, result);
   suspend(op);
-  submit();
+  connection_.reactor().wait_for(*this);
+  return true;
+}
+
+bool SocketWriter::try_now() {
+  const int64_t result = send_what_fits();
+  if (result == -EAGAIN) return false;
+  end(result);
   return true;
 }
 
