@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "base/random.h"
 
@@ -33,11 +34,6 @@ uint64_t ChunkTable::bytes_of(const Chunk& chunk) {
 ChunkPin ChunkTable::pin(const ChunkKey& key) {
   std::unique_ptr<Chunk>& chunk = chunks_[key];
   if (!chunk) chunk = std::make_unique<Chunk>(key);
-  if (chunk->in_idle) {
-    bytes_ -= bytes_of(*chunk);
-    idle_.erase(chunk->idle_place);
-    chunk->in_idle = false;
-  }
   return ChunkPin(*this, *chunk);
 }
 
@@ -45,22 +41,31 @@ void ChunkTable::unpin(Chunk& chunk) {
   ASSERT(chunk.pins > 0);
   if (--chunk.pins > 0 || chunk.in_changed || chunk.in_map_changed) return;
   if (!chunk.loaded) {
-    chunks_.erase(chunk.key);
+    const ChunkKey key = chunk.key;
+    chunks_.erase(key);
     return;
   }
-  idle_.push_front(&chunk);
-  chunk.idle_place = idle_.begin();
-  chunk.in_idle = true;
-  bytes_ += bytes_of(chunk);
-  evict();
+  // In the order in which they came, each with a second chance: a chunk that is used again costs no list.
+  const uint64_t bytes = bytes_of(chunk);
+  bytes_ += bytes - chunk.kept_bytes;
+  chunk.used_again = chunk.kept_bytes != 0;
+  if (chunk.kept_bytes == 0) kept_.push_front(&chunk);
+  chunk.kept_bytes = bytes;
+  if (bytes_ > bytes_max_) evict();
 }
 
 void ChunkTable::evict() {
-  while (bytes_ > bytes_max_ && !idle_.empty()) {
-    Chunk* oldest = idle_.back();
-    idle_.pop_back();
-    bytes_ -= bytes_of(*oldest);
-    const ChunkKey key = oldest->key;
+  while (bytes_ > bytes_max_ && !kept_.empty()) {
+    Chunk& oldest = *kept_.back();
+    const bool needed = oldest.pins > 0 || oldest.in_changed || oldest.in_map_changed;
+    if (!needed && std::exchange(oldest.used_again, false)) {
+      kept_.splice(kept_.begin(), kept_, std::prev(kept_.end()));
+      continue;
+    }
+    kept_.pop_back();
+    bytes_ -= std::exchange(oldest.kept_bytes, 0);
+    if (needed) continue;  // It comes again when nobody needs it any more.
+    const ChunkKey key = oldest.key;
     chunks_.erase(key);
   }
 }

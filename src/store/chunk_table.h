@@ -1,6 +1,6 @@
 // ChunkTable: the chunks known in memory, their records read from the index when first needed. Chunks that
-// nobody uses and that have nothing to be written to the index are kept up to a bound, least recently used
-// first out.
+// nobody uses and that have nothing to be written to the index are kept up to a bound; those that were not used
+// again go first (CLOCK).
 //
 // Owner: DiskStore. Invariant: a chunk that is pinned or on a list of changed ones stays where it is.
 #pragma once
@@ -44,8 +44,10 @@ struct Chunk {
   uint64_t changes = 0, committed_changes = 0;          // of anything; of those, in the index
   uint64_t map_changes = 0, committed_map_changes = 0;  // of what flush must make durable
 
-  bool in_changed = false, in_map_changed = false, in_idle = false;
-  std::list<Chunk*>::iterator changed_place, map_changed_place, idle_place;
+  bool in_changed = false, in_map_changed = false;
+  std::list<Chunk*>::iterator changed_place, map_changed_place;
+  bool used_again = false;  // since it came among the kept ones, or was passed over there
+  uint64_t kept_bytes = 0;  // what it counts among them; 0: it is not one of them
 
   PageSet data_pages() const;
   PageIdentity identity(StoreUuid store, uint32_t page) const { return {store.value, slot, generation, page}; }
@@ -106,10 +108,10 @@ class ChunkTable {
 
   index::Index& index_;
   const uint64_t bytes_max_;
-  uint64_t bytes_ = 0;  // of idle chunks
+  uint64_t bytes_ = 0;  // of the chunks kept
   std::unordered_map<ChunkKey, std::unique_ptr<Chunk>, KeyHash> chunks_;
   std::list<Chunk*> changed_, map_changed_;
-  std::list<Chunk*> idle_;  // most recently used first
+  std::list<Chunk*> kept_;  // newest first; also such as are in use again
   runtime::WaitQueue loads_;
 };
 

@@ -8,6 +8,7 @@ namespace {
 constexpr uint32_t kPriorSamples = 32;    // what the first belief weighs
 constexpr uint32_t kMemorySamples = 512;  // outcomes come in bursts of a window's pages: remember some dozens of them
 constexpr double kReopenMargin = 0.03;
+constexpr double kHopelessBelow = 0.02;
 constexpr float kBelievedFrom = 0.4f;
 constexpr double kTokensFirst = 256;
 constexpr double kTokensMax = 8192;
@@ -33,6 +34,11 @@ void PrecisionGates::learn(const PrefetchLedger::Outcome& outcome) {
     gate.open = true;
     ++starts_;
   }
+}
+
+bool PrecisionGates::hopeless(uint8_t expert, uint8_t bucket) const {
+  const Gate& known = gate(expert, bucket);
+  return !known.open && known.samples == kMemorySamples - kPriorSamples && known.precision < kHopelessBelow;
 }
 
 bool PrecisionGates::any_open(uint8_t expert) const {

@@ -26,6 +26,8 @@ class PrecisionGates {
   explicit PrecisionGates(double precision_min);
   bool open(uint8_t expert, uint8_t bucket) const { return gate(expert, bucket).open; }
   double precision(uint8_t expert, uint8_t bucket) const { return gate(expert, bucket).precision; }
+  // Closed, and by many samples hardly ever right.
+  bool hopeless(uint8_t expert, uint8_t bucket) const;
   void learn(const PrefetchLedger::Outcome& outcome);
   // Whether any level of the expert is open.
   bool any_open(uint8_t expert) const;

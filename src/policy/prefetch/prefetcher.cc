@@ -12,6 +12,7 @@ namespace {
 constexpr uint64_t kRecordsMin = 4096;
 constexpr uint64_t kRecordsMax = 1u << 19;
 constexpr uint64_t kHorizonFirst = 256;
+constexpr uint64_t kHopelessShare = 8;
 constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
 
 double share(uint64_t part, uint64_t rest) {
@@ -105,6 +106,8 @@ void Prefetcher::consider(const Candidate& candidate, std::vector<PageRange>& to
       candidate.first_page + std::min<uint64_t>(candidate.pages, options_.volume_pages - candidate.first_page);
   const uint8_t bucket = confidence_bucket(candidate.confidence);
   const bool open = mode_ == PrefetchMode::kOn && gates_.open(candidate.expert, bucket);
+  // What is as good as never right is looked at now and then only; were it right again, the few would tell.
+  if (!open && gates_.hopeless(candidate.expert, bucket) && ++hopeless_ % kHopelessShare != 0) return;
   uint64_t affordable = open ? budget_.affordable(gates_.precision(candidate.expert, bucket), ledger_.open()) : 0;
   uint64_t room = options_.in_flight_pages_max - std::min<uint64_t>(ledger_.in_flight(), options_.in_flight_pages_max);
   const size_t first_range = to_fetch.size();
