@@ -492,6 +492,7 @@ TEST_F(DirectRpcTest, CallsBecomeNoBytesAndTheirSpansAreUsedInPlace) {
   EXPECT_EQ(given.result->data_size, 4096u);
   EXPECT_EQ(as_text(place.span()), pattern(4096, 9));
   EXPECT_EQ(slow.data(), "slow");
+  EXPECT_EQ(slow.result->data_size, 4u);
   EXPECT_EQ(refused.result.error().id, 77u);
   EXPECT_EQ(unknown.code(), ErrorCode::kUnsupported);
   EXPECT_EQ(large.code(), ErrorCode::kTooLarge);

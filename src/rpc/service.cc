@@ -192,11 +192,12 @@ runtime::Task<Result<Reply>> ServiceConnection::carry_out(const Call& call) {
   request.reply_into = call.data_into;
   Result<Reply> reply = co_await target.carry_out(peer, request);
   if (peer.gone) co_return fail(ErrorCode::kUnavailable, "the service has ended");
-  if (!reply || call.data_into.empty() || reply->data.empty()) co_return reply;
+  if (!reply || reply->data.empty()) co_return reply;
+  reply->data_size = reply->data.size();
+  if (call.data_into.empty()) co_return reply;
   if (reply->data.size() > call.data_into.size())
     co_return fail(ErrorCode::kTooLarge, "reply data", reply->data.size());
   std::memcpy(call.data_into.data(), reply->data.data(), reply->data.size());
-  reply->data_size = reply->data.size();
   reply->data = Buffer();
   co_return reply;
 }
