@@ -70,3 +70,6 @@ build() {
 targets() {
   ninja -C "$1" -t targets all 2>/dev/null | sed -n "s/^\([a-z_0-9]*$2\): .*/\1/p" | grep -v "^cmake_" | sort -u
 }
+
+# Names of the fuzzers, without _fuzz, of which inputs are kept.
+corpora() { for file in tests/corpus/*.b64; do basename "$file" .b64; done; }

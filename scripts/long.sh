@@ -60,10 +60,19 @@ long_seeds() {
   campaign seeds tests/long/seeds.py --seeds "$campaign_seeds"
 }
 
-# Each fuzzer begins with what is kept in tests/corpus; what it finds that reaches something new is added there. The
-# kept inputs must reach nearly all lines of the decoders.
+# keep_inputs PROGRAM FOLDER FILE: the fewest of the folder's inputs that reach what all of them do.
+keep_inputs() {
+  local fewest=$2.fewest
+  rm -rf "$fewest"
+  mkdir "$fewest"
+  nice -n 5 build-fuzz/"$1" -set_cover_merge=1 -max_len=4096 "$fewest" "$2" >build/long/"$1".merge.log 2>&1 &&
+    [ -n "$(ls "$fewest")" ] && scripts/corpus.py pack "$fewest" "$3" >/dev/null
+}
+
+# Each fuzzer begins with what is kept in tests/corpus and leaves there what is worth keeping. The kept inputs must
+# reach nearly all lines of the decoders.
 fuzz() {
-  local p=$passed f=$failed programs name
+  local p=$passed f=$failed programs name kept inputs
   cmake --preset fuzz >build/long/fuzz.log 2>&1
   programs=$(targets build-fuzz _fuzz)
   # shellcheck disable=SC2086
@@ -71,16 +80,16 @@ fuzz() {
   for program in $programs; do
     is_done "fuzz $program" && { pass; continue; }
     name=${program%_fuzz}
-    mkdir -p build/long/corpus/"$program" tests/corpus/"$name"
-    if nice -n 5 build-fuzz/"$program" -max_total_time="$fuzz_seconds" -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
-      -artifact_prefix=build/long/"$program". build/long/corpus/"$program" tests/corpus/"$name" \
-      >build/long/"$program".log 2>&1; then
-      build-fuzz/"$program" -merge=1 -max_len=4096 tests/corpus/"$name" build/long/corpus/"$program" \
-        >build/long/"$program".merge.log 2>&1
+    kept=tests/corpus/$name.b64 inputs=build/long/corpus/$name
+    mkdir -p "$inputs" tests/corpus
+    [ ! -e "$kept" ] || scripts/corpus.py unpack "$kept" "$inputs" >/dev/null
+    if nice -n 5 build-fuzz/"$program" -max_total_time="$fuzz_seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
+      -artifact_prefix=build/long/"$program". "$inputs" >build/long/"$program".log 2>&1 &&
+      keep_inputs "$program" "$inputs" "$kept"; then
       pass
       note_done "fuzz $program"
       echo "    $program: $(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' build/long/"$program".log) inputs tried," \
-        "$(grep -c . <(ls tests/corpus/"$name")) kept"
+        "$(grep -c . "$kept") kept"
     else
       tail -5 build/long/"$program".log
       fail "$program, see build/long/$program.log"

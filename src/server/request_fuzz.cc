@@ -1,7 +1,8 @@
 // Fuzzes what a server makes of requests and of its durable records: whatever comes, it answers, and neither
 // crashes nor hosts what nobody prepared. Input: a byte of what follows; then requests, either any bytes as (method,
 // control length, data size, control), or fields of the method's struct as likely numbers, so that what lies behind the
-// first checks is reached.
+// first checks is reached. Every second input finds a volume hosted and opened; a method of its own makes the store
+// fail, or the server start anew.
 #include <array>
 #include <cstdlib>
 
@@ -41,6 +42,60 @@ void must(bool good) {
   if (!good) std::abort();
 }
 
+// Fails its next calls as it is told.
+class FaultyStore : public store::MemoryStore {
+ public:
+  using MemoryStore::MemoryStore;
+  void fail_next(ErrorCode code, int calls) { code_ = code, calls_ = calls; }
+  bool incomplete() const override { return came_back_short; }
+  Task<Result<void>> settle_incomplete() override {
+    came_back_short = false;
+    co_return co_await MemoryStore::settle_incomplete();
+  }
+  Task<Result<store::PageMap>> read(store::ChunkKey key, uint32_t first_page, ByteSpan into) override {
+    CO_TRY_VOID(fault());
+    co_return co_await MemoryStore::read(key, first_page, into);
+  }
+  Task<Result<void>> write(store::ChunkKey key, store::Version version, uint32_t first_page, ConstByteSpan data,
+                           const store::WriteGuard& guard) override {
+    CO_TRY_VOID(fault());
+    co_return co_await MemoryStore::write(key, version, first_page, data, guard);
+  }
+  Task<Result<void>> zero(store::ChunkKey key, store::Version version, uint32_t first_page, uint32_t pages,
+                          const store::WriteGuard& guard) override {
+    CO_TRY_VOID(fault());
+    co_return co_await MemoryStore::zero(key, version, first_page, pages, guard);
+  }
+  Task<Result<void>> flush() override {
+    CO_TRY_VOID(fault());
+    co_return co_await MemoryStore::flush();
+  }
+  Task<Result<void>> erase(VolumeId volume, uint64_t first_chunk, uint64_t chunks) override {
+    CO_TRY_VOID(fault());
+    co_return co_await MemoryStore::erase(volume, first_chunk, chunks);
+  }
+  Task<Result<store::ScrubPart>> scrub(store::ChunkKey begin, store::ChunkKey end, uint64_t bytes_per_second,
+                                       runtime::Signal* stop) override {
+    if (const Result<void> planned = fault(); !planned && planned.error().code == ErrorCode::kCorrupt) {
+      store::ScrubPart part;
+      part.faults.push_back({begin, 3, 2});
+      part.next = begin;
+      co_return part;
+    }
+    co_return co_await MemoryStore::scrub(begin, end, bytes_per_second, stop);
+  }
+  bool came_back_short = false;
+
+ private:
+  Result<void> fault() {
+    if (calls_ == 0) return {};
+    --calls_;
+    return fail(code_, "planned");
+  }
+  ErrorCode code_ = ErrorCode::kIo;
+  int calls_ = 0;
+};
+
 struct ServerProcess : runtime::SimProcess {
   explicit ServerProcess(SimRuntime& r) : runtime(r), store(StoreUuid{1}, 1u << 22) { r.executor().spawn(run()); }
   Task<void> run() {
@@ -48,6 +103,9 @@ struct ServerProcess : runtime::SimProcess {
     Result<std::unique_ptr<meta::EmbeddedMeta>> opened = co_await meta::EmbeddedMeta::open(runtime, std::move(index));
     must(opened.has_value());
     meta = std::move(*opened);
+    co_await start();
+  }
+  Task<void> start() {
     ReplicaServerOptions options;
     options.id = ServerId{1};
     options.cache_bytes = 1u << 16;
@@ -56,10 +114,15 @@ struct ServerProcess : runtime::SimProcess {
     must(started.has_value());
     server->serve(*runtime.network().listen(kAddress));
   }
+  Task<void> start_anew() {
+    co_await server->stop();
+    store.fail_next(ErrorCode::kIo, 0);
+    co_await start();
+  }
   SimRuntime& runtime;
   index::MapIndexState index_state;
   std::unique_ptr<meta::EmbeddedMeta> meta;
-  store::MemoryStore store;
+  FaultyStore store;
   std::unique_ptr<ReplicaServer> server;
 };
 
@@ -77,6 +140,7 @@ std::string text_of(T object) {
 
 SessionName session_of(Input& in) {
   const uint8_t byte = in.take();
+  if (byte >= 64) return SessionName{1, 1, 1};  // mostly the one that is open
   return SessionName{uint64_t{1} + byte % 2, uint64_t{1} + byte / 2 % 4, uint64_t{1} + byte / 8 % 4};
 }
 
@@ -133,37 +197,76 @@ Shaped raw_of(Input& in) {
 }
 
 struct ClientProcess : runtime::SimProcess {
-  ClientProcess(SimRuntime& r, Input in) : runtime(r), input(in) { r.executor().spawn(run()); }
-  Task<void> run() {
-    Result<std::shared_ptr<rpc::Channel>> channel =
+  ClientProcess(SimRuntime& r, Input in, bool opened, ServerProcess& s) : runtime(r), input(in), server(s) {
+    r.executor().spawn(run(opened));
+  }
+  Task<void> connect() {
+    Result<std::shared_ptr<rpc::Channel>> connected =
         co_await rpc::Channel::connect(runtime, kAddress, runtime.now_ns() + 60'000'000'000);
-    must(channel.has_value());
-    for (int requests = 0; input.left > 0 && requests < kRequestsMax; ++requests) {
-      const Shaped shaped = input.take() % 8 == 0 ? raw_of(input) : shaped_of(input);
-      rpc::Call call;
-      call.method = shaped.method;
-      const Buffer data = Buffer::zeroed(shaped.data_bytes);
-      call.control = as_bytes(shaped.control);
-      call.data = data.span();
-      call.deadline_ns = runtime.now_ns() + 3'600'000'000'000;
-      const Result<rpc::Reply> reply = co_await (*channel)->call(call);
-      must(reply.has_value() || reply.error().code != ErrorCode::kUnavailable);
+    must(connected.has_value());
+    channel = std::move(*connected);
+  }
+  Task<bool> answered(Shaped shaped) {
+    rpc::Call call;
+    call.method = shaped.method;
+    Buffer data = Buffer::zeroed(shaped.data_bytes);
+    if (data.size() != 0) data.data()[0] = std::byte{1};
+    call.control = as_bytes(shaped.control);
+    call.data = data.span();
+    call.deadline_ns = runtime.now_ns() + 3'600'000'000'000;
+    const Result<rpc::Reply> reply = co_await channel->call(call);
+    must(reply.has_value() || reply.error().code != ErrorCode::kUnavailable);
+    co_return reply.has_value();
+  }
+  // No longer a request: the store fails, or the server comes back.
+  Task<void> strike() {
+    const uint8_t what = input.take();
+    if (what < 128) {
+      // Any code but the one that would mean a lost connection.
+      server.store.fail_next(static_cast<ErrorCode>(2 + what % 18), 1 + what % 2);
+      co_return;
     }
-    co_await (*channel)->close();
+    server.store.came_back_short = what % 4 == 3;
+    co_await channel->close();
+    co_await server.start_anew();
+    co_await connect();
+  }
+  Task<void> run(bool opened) {
+    co_await connect();
+    if (opened) {
+      const std::string chunks = text_of(RangeItem{0, 8, 1});
+      const bool prepared = co_await answered({kMethodPrepare, text_of(PrepareRequest{1, 1, 0}) + chunks, 0});
+      must(prepared);
+      const bool good = co_await answered({kMethodOpen, text_of(OpenRequest{SessionName{1, 1, 1}}), 0});
+      must(good);
+    }
+    for (int requests = 0; input.left > 0 && requests < kRequestsMax; ++requests) {
+      const uint8_t choice = input.take();
+      if (choice >= 240) {
+        co_await strike();
+        continue;
+      }
+      Shaped shaped = choice % 8 == 0 ? raw_of(input) : shaped_of(input);
+      co_await answered(std::move(shaped));
+    }
+    co_await channel->close();
     done = true;
   }
   SimRuntime& runtime;
   Input input;
+  ServerProcess& server;
+  std::shared_ptr<rpc::Channel> channel;
   bool done = false;
 };
 
-void fuzz_requests(Input input) {
+void fuzz_requests(Input input, bool opened) {
   runtime::SimWorld world(1);
   const runtime::NodeId server = world.add_node("server");
   world.start(server, [](SimRuntime& r) { return std::make_unique<ServerProcess>(r); });
   world.run_for(1'000'000'000);
   const runtime::NodeId client = world.add_node("client");
-  world.start(client, [input](SimRuntime& r) { return std::make_unique<ClientProcess>(r, input); });
+  auto& hosting = static_cast<ServerProcess&>(*world.process(server));
+  world.start(client, [&](SimRuntime& r) { return std::make_unique<ClientProcess>(r, input, opened, hosting); });
   const bool done =
       world.run_until([&] { return static_cast<ClientProcess*>(world.process(client))->done; }, uint64_t{1} << 60);
   must(done);
@@ -223,8 +326,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const bool quiet = (foreshard::set_log_level(foreshard::LogLevel::kOff), true);
   (void)quiet;
   foreshard::server::Input input{data, size};
-  if (input.take() % 2 == 0) {
-    foreshard::server::fuzz_requests(input);
+  const uint8_t choice = input.take();
+  if (choice % 2 == 0) {
+    foreshard::server::fuzz_requests(input, choice % 4 == 0);
   } else {
     foreshard::server::fuzz_notes(input);
   }

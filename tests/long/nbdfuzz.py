@@ -6,6 +6,7 @@ Usage: nbdfuzz.py [--seconds N] [--seed N] [--limit SECONDS]"""
 
 import argparse
 import os
+import re
 import time
 
 from campaign import Campaign, ROOT
@@ -52,18 +53,21 @@ while campaign.done("round") < rounds and time.monotonic() < late_at and not lab
     seed = campaign.chance("round", number).getrandbits(62) | 1
     client(f"round {number + 1}: content", "run", 3, "--journal", journal, *window, "--no-probes", "--seed", seed,
            *(["--resume"] if journal.exists() else []))
-    client(f"round {number + 1}: fuzz", "fuzz", round_seconds, "--seed", seed, "--pid", attachment.process.pid,
-           "--journal", lab.dir / "fuzz.journal")
+    fuzzed = client(f"round {number + 1}: fuzz", "fuzz", round_seconds, "--seed", seed, "--pid", attachment.process.pid,
+                    "--journal", lab.dir / "fuzz.journal")
     client(f"round {number + 1}: nothing has changed", "verify", journal, "--compact", "--strict-acked")
     for process, name in ((attachment.process, "attach"), (region.process, "up")):
         lab.check(f"round {number + 1}: {name} lives", process.poll() is None, attachment.log() + region.log())
-    campaign.note("round", number)
+    conversations = re.search(r"(\d+) malformed conversations", fuzzed.stdout + fuzzed.stderr)
+    campaign.note("round", conversations.group(1) if conversations else 0)
 lab.check("clean detach without leaks", attachment.stop(), attachment.log())
 lab.check("clean stop of the region without leaks", region.stop(), region.log())
 for log in (attachment.log(), region.log()):
     lab.check("no sanitizer spoke", "Sanitizer" not in log and "runtime error" not in log, log)
 campaign.keep(lab)
-campaign.summary(f"nbdtorture fuzz against the asan build, {campaign.done('round') * round_seconds} s")
+conversations = sum(map(int, campaign.noted("round")))
+campaign.summary(f"nbdtorture fuzz against the asan build, {campaign.done('round') * round_seconds} s, "
+                 f"{conversations} malformed conversations")
 if campaign.done("round") < rounds:
     print("     not through yet; the next call goes on", flush=True)
 lab.finish()

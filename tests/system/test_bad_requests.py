@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Proves that NBD requests which cannot be carried out, past the end of a volume, too long, empty, with flags of other
 commands, are answered with the error that the protocol has for them; that the connection is of use afterwards, and
-nothing has changed. Requests that no block device would get, unaligned and of odd length, are carried out to the byte."""
+nothing has changed. Requests that no block device would get, unaligned and of odd length, are carried out to the
+byte."""
 
 import errno
 import random
