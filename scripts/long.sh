@@ -69,34 +69,44 @@ keep_inputs() {
     [ -n "$(ls "$fewest")" ] && scripts/corpus.py pack "$fewest" "$3" >/dev/null
 }
 
-# Each fuzzer begins with what is kept in tests/corpus and leaves there what is worth keeping. The kept inputs must
-# reach nearly all lines of the decoders.
+# fuzz_one PROGRAM: begins with what is kept in tests/corpus and leaves there what is worth keeping.
+fuzz_one() {
+  local program=$1 name=${1%_fuzz} log=build/long/$1.log
+  local kept=tests/corpus/$name.b64 inputs=build/long/corpus/$name
+  mkdir -p "$inputs" tests/corpus
+  [ ! -e "$kept" ] || scripts/corpus.py unpack "$kept" "$inputs" >/dev/null
+  nice -n 5 build-fuzz/"$program" -max_total_time="$fuzz_seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
+    -artifact_prefix=build/long/"$program". "$inputs" >"$log" 2>&1 || return 1
+  keep_inputs "$program" "$inputs" "$kept" || return 1
+  note_done "fuzz $program"
+  echo "    $program: $(tried "$program") inputs tried, $(grep -c . "$kept") kept"
+}
+tried() { sed -n 's/^Done \([0-9]*\) runs.*/\1/p' build/long/"$1".log; }
+
+# As many fuzzers at a time as there are CPUs. The kept inputs must reach nearly all lines of the decoders.
 fuzz() {
-  local p=$passed f=$failed programs name kept inputs
+  local p=$passed f=$failed programs program waiting=() all=0
   cmake --preset fuzz >build/long/fuzz.log 2>&1
   programs=$(targets build-fuzz _fuzz)
   # shellcheck disable=SC2086
   build fuzz build-fuzz $programs || { fail "build of the fuzzers, see build-fuzz/build.log"; return; }
+  settle_first() {
+    if wait "${waiting[0]#* }"; then pass; else
+      tail -5 build/long/"${waiting[0]% *}".log
+      fail "${waiting[0]% *}, see build/long/${waiting[0]% *}.log"
+    fi
+    waiting=("${waiting[@]:1}")
+  }
   for program in $programs; do
     is_done "fuzz $program" && { pass; continue; }
-    name=${program%_fuzz}
-    kept=tests/corpus/$name.b64 inputs=build/long/corpus/$name
-    mkdir -p "$inputs" tests/corpus
-    [ ! -e "$kept" ] || scripts/corpus.py unpack "$kept" "$inputs" >/dev/null
-    if nice -n 5 build-fuzz/"$program" -max_total_time="$fuzz_seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
-      -artifact_prefix=build/long/"$program". "$inputs" >build/long/"$program".log 2>&1 &&
-      keep_inputs "$program" "$inputs" "$kept"; then
-      pass
-      note_done "fuzz $program"
-      echo "    $program: $(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' build/long/"$program".log) inputs tried," \
-        "$(grep -c . "$kept") kept"
-    else
-      tail -5 build/long/"$program".log
-      fail "$program, see build/long/$program.log"
-    fi
+    [ "${#waiting[@]}" -lt "$(nproc)" ] || settle_first
+    fuzz_one "$program" &
+    waiting+=("$program $!")
   done
+  while [ "${#waiting[@]}" -gt 0 ]; do settle_first; done
   if scripts/fuzz_coverage.sh; then pass; else fail "the kept inputs do not reach 90 % of a decoder's lines"; fi
-  settle fuzz "$p" "$f" "$(wc -w <<<"$programs") fuzzers, $fuzz_seconds s each"
+  for program in $programs; do all=$((all + $(tried "$program"))); done
+  settle fuzz "$p" "$f" "$(wc -w <<<"$programs") fuzzers, $fuzz_seconds s each, $all inputs"
 }
 
 nbdfuzz() {

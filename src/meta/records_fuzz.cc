@@ -157,8 +157,8 @@ void fuzz_bounds(const std::string& bytes) {
   for (const Compare& compare : transaction.compares) all += compare.key.size() + compare.value.size();
   for (const Operation& operation : transaction.operations) all += operation.key.size() + operation.value.size();
   const bool too_long = !transaction.operations.empty() && transaction.operations[0].value.size() > kValueBytesMax;
-  const bool fits = parts <= kTransactionPartsMax && key.size() <= kKeyBytesMax && !too_long &&
-                    all <= kTransactionBytesMax;
+  const bool fits =
+      parts <= kTransactionPartsMax && key.size() <= kKeyBytesMax && !too_long && all <= kTransactionBytesMax;
   if (check_transaction(transaction).has_value() != fits) std::abort();
 }
 

@@ -69,8 +69,19 @@ constexpr size_t kSegmentsMax = 512;
 
 // What is wrong with a message that a peer otherwise knows how to make. The header's checksum is right in all but one.
 enum class Flaw : uint8_t {
-  kNone, kVersion, kHeaderChecksum, kKind, kFlags, kStatus, kControlLength, kDataLength, kNoCall, kControlChecksum,
-  kDataChecksum, kCancelWithBody, kCount
+  kNone,
+  kVersion,
+  kHeaderChecksum,
+  kKind,
+  kFlags,
+  kStatus,
+  kControlLength,
+  kDataLength,
+  kNoCall,
+  kControlChecksum,
+  kDataChecksum,
+  kCancelWithBody,
+  kCount
 };
 
 void spoil(MessageHeader& header, Flaw flaw) {

@@ -32,8 +32,8 @@ const char* link_state_name(ServerLink::State state) {
   return "unknown";
 }
 
-ServerLink::ServerLink(runtime::Runtime& runtime, LinkOwner& owner, rpc::ChannelPool& channels,
-                       meta::pb::Server server, std::string address, uint64_t round_trip_ns)
+ServerLink::ServerLink(runtime::Runtime& runtime, LinkOwner& owner, rpc::ChannelPool& channels, meta::pb::Server server,
+                       std::string address, uint64_t round_trip_ns)
     : runtime_(runtime),
       owner_(owner),
       channels_(channels),

@@ -20,8 +20,8 @@ constexpr uint64_t kDiskBytes = 256u << 10;
 constexpr uint64_t kScriptDiskBytes = 2 * uint64_t{nbd::kPayloadBytesMax};
 
 enum Switch : uint8_t {
-  kHandshake = 1,    // the bytes come after a good handshake
-  kStructured = 2,   // in which structured replies are agreed on
+  kHandshake = 1,   // the bytes come after a good handshake
+  kStructured = 2,  // in which structured replies are agreed on
   kReadOnly = 4,
   kLate = 8,         // the device answers later
   kScript = 16,      // the bytes say which requests are sent
