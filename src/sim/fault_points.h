@@ -12,8 +12,8 @@ inline constexpr std::array<std::string_view, 39> kFaultPoints = {
     "process kill", "power loss", "process pause", "clean restart", "takeover", "detach", "clock jump",
     "takeover of a detach",
     // disks
-    "disk slow", "disk stuck", "slow syncs", "disk write error", "disk sync error", "disk read error", "disk full", "disk lost write",
-    "disk misdirected write", "disk corruption", "disk rot", "disk lost unsynced sectors",
+    "disk slow", "disk stuck", "slow syncs", "disk write error", "disk sync error", "disk read error", "disk full",
+    "disk lost write", "disk misdirected write", "disk corruption", "disk rot", "disk lost unsynced sectors",
     "disk lost folder changes", "disk replaced", "index error", "index tail lost",
     // the network
     "network partition", "network blocked", "network reset", "network stalled stream reset",

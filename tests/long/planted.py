@@ -18,7 +18,8 @@ NAMES = ["skip loss check", "index before slot sync", "slot reuse before sync", 
          "no drain at open", "CAS without epoch", "no session check at apply", "lease counted from answer",
          "check before sample", "txn retried with fresh revision", "absent = zero", "FENCED as failure"]
 # It takes two replicas for a read to go back because of it: with one, whatever a read saw of a write under way was
-# answered on the same connection before, so that the driver knows the write to be done. Named, it is hunted all the same.
+# answered on the same connection before, so that the driver knows the write to be done. Named, it is hunted all the
+# same.
 OF_REPLICAS = {"read during write"}
 
 parser = argparse.ArgumentParser()

@@ -10,13 +10,14 @@
 namespace foreshard::policy {
 namespace {
 
-// Twice the longest line and a little.
-constexpr size_t kRunBytes = 20;
+constexpr size_t kRunBytes = 20;        // of the shortest run; the longest is twice a line
+constexpr size_t kBytesMax = 8u << 10;  // many inputs count for more than large ones
 
 std::string with_header(std::string_view text) {
   std::string out;
   append_access_trace_header(out);
   for (const char c : text) {
+    if (out.size() > kBytesMax) break;
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0xc0) {
       out.push_back(c);
