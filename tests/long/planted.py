@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Every planted bug must be found by the simulator within so many seeds; which one finds it is told.
-Usage: planted.py [--seeds N] [--limit SECONDS] [NAME...]"""
+Usage: planted.py [--seeds N] [--limit SECONDS] [--build FOLDER] [NAME...]"""
 
 import argparse
 import concurrent.futures
@@ -11,7 +11,6 @@ import time
 
 from campaign import ROOT, STATE, Campaign
 
-SIMULATE = ROOT / "build-planted" / "simulate"
 # Those that must be found whatever the code says; and all others that it plants.
 NAMES = ["skip loss check", "index before slot sync", "slot reuse before sync", "late fill", "partial page",
          "trim as advice", "recompute whole chunk", "fsync retried", "WAL tail dropped",
@@ -26,7 +25,9 @@ parser = argparse.ArgumentParser()
 parser.add_argument("names", nargs="*")
 parser.add_argument("--seeds", type=int, default=2000)
 parser.add_argument("--limit", type=int, default=0, help="stop in good order after so many seconds")
+parser.add_argument("--build", default="build-planted", help="folder of a build with planted bugs")
 arguments = parser.parse_args()
+SIMULATE = ROOT / arguments.build / "simulate"
 campaign = Campaign("planted", 1)
 late_at = time.monotonic() + (arguments.limit or 1 << 30)
 
