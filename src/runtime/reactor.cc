@@ -16,6 +16,9 @@ namespace foreshard::runtime {
 namespace {
 
 constexpr uint64_t kSpinStartNs = 5'000;
+constexpr uint64_t kGatherFrom = 12;     // requests that end soon, under way
+constexpr unsigned kGather = 4;          // of them are waited for,
+constexpr uint64_t kGatherNs = 60'000;   // for so long
 constexpr size_t kPolledMax = 2;  // more requests than that are not tried while spinning, but submitted
 constexpr uint32_t kShortSleepsWantedMax = 1024;
 constexpr uint64_t kSleepNsMax = 10'000'000'000;
@@ -143,6 +146,7 @@ io_uring_sqe* Reactor::prepare(KernelRequest& request) {
   request.pending_ = true;
   request.withdrawn_ = false;
   ++in_flight_;
+  if (request.ends_soon_) ++ending_soon_;
   io_uring_sqe_set_data64(sqe, reinterpret_cast<uint64_t>(&request));
   return sqe;
 }
@@ -193,6 +197,7 @@ void Reactor::dispatch() {
     ASSERT(request->pending_ && in_flight_ > 0);
     ++counters_.completions;
     --in_flight_;
+    if (request->ends_soon_) --ending_soon_;
     request->pending_ = false;
     if (!request->withdrawn_) request->finished(reaped.result);
   }
@@ -300,14 +305,19 @@ void Reactor::wait_for_events() {
     return;
   }
   const uint64_t sleep_start_ns = spin_ns > 0 ? now_ns() : start_ns;
-  const uint64_t sleep_ns = std::min(deadline_ns - std::min(deadline_ns, sleep_start_ns), kSleepNsMax);
+  uint64_t sleep_ns = std::min(deadline_ns - std::min(deadline_ns, sleep_start_ns), kSleepNsMax);
+  // Of many that end soon some are waited for together: each wake costs a switch here and at those who are answered.
+  const bool gather = ending_soon_ >= kGatherFrom && !gather_in_vain_;
+  if (gather) sleep_ns = std::min(sleep_ns, kGatherNs);
   __kernel_timespec timeout = {.tv_sec = static_cast<int64_t>(sleep_ns / 1'000'000'000),
                                .tv_nsec = static_cast<int64_t>(sleep_ns % 1'000'000'000)};
   io_uring_cqe* cqe = nullptr;
   ++counters_.kernel_enters;
   ++counters_.sleeps;
-  io_uring_submit_and_wait_timeout(ring_.get(), &cqe, 1, &timeout, nullptr);
+  io_uring_submit_and_wait_timeout(ring_.get(), &cqe, gather ? kGather : 1, &timeout, nullptr);
   sleeping_.store(false);
+  gather_in_vain_ = gather && io_uring_cq_ready(ring_.get()) == 0;
+  if (gather) return;
   if (options_.spin_ns_max > 0) adapt_spin(spin_ns > 0, false, now_ns() - sleep_start_ns);
 }
 

@@ -5,7 +5,8 @@
 // Fairness: a turn resumes at most kReadyPerTurn coroutines before it looks at timers and completions.
 // Waiting: before it sleeps the reactor looks at its ring for up to a spin time, which is switched on when
 // sleeps prove short and halved when looking was in vain (after KVM's halt polling). A look at the ring is no system
-// call; now and then it also tries the few sockets that somebody waits to read from.
+// call; now and then it also tries the few sockets that somebody waits to read from. While many disk requests are under
+// way it sleeps until several have ended, for tens of microseconds at most, so that they are answered together.
 //
 // Owner: RealRuntime. It belongs to the thread that made it (the ring accepts no other); only
 // post_from_thread is for others. Ending: close() cancels what the kernel still does, waits until it
@@ -36,7 +37,8 @@ class Reactor;
 // finished() runs inside the loop: it may prepare the next request or post coroutines, nothing else.
 class KernelRequest {
  public:
-  KernelRequest() = default;
+  // `ends_soon`: by itself, as a disk's does, not when a peer likes.
+  explicit KernelRequest(bool ends_soon = false) : ends_soon_(ends_soon) {}
   KernelRequest(const KernelRequest&) = delete;
   KernelRequest& operator=(const KernelRequest&) = delete;
   bool pending() const { return pending_; }
@@ -49,6 +51,7 @@ class KernelRequest {
   friend class Reactor;
   bool pending_ = false;
   bool withdrawn_ = false;
+  const bool ends_soon_;
 };
 
 // A request that the loop may try itself before it is given to the kernel: while it spins it does nothing else, and
@@ -154,6 +157,8 @@ class Reactor final : public Executor {
   std::vector<Reaped> reaped_;
   std::vector<PolledRequest*> polled_;  // that wait; in the order in which they came
   uint64_t in_flight_ = 0;
+  uint64_t ending_soon_ = 0;  // of those
+  bool gather_in_vain_ = false;  // nothing had ended when the last such sleep was over
   uint32_t inline_left_ = kInlinePerResume;
   bool stopping_ = false;
   bool closing_ = false;

@@ -3,12 +3,14 @@
 #include "runtime/reactor.h"
 
 #include <gtest/gtest.h>
+#include <liburing.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <deque>
 #include <thread>
 #include <vector>
 
@@ -169,6 +171,48 @@ TEST_P(ReactorTest, RandomIsSeededAnewAndTheClockIsTodays) {
   EXPECT_NE(runtime_->random().next(), other->random().next());
   EXPECT_GT(runtime_->wall_ns(), 1'700'000'000'000'000'000u);
   EXPECT_LE(runtime_->now_ns(), runtime_->now_ns());
+}
+
+// A read of a pipe that is said to end soon, and does when somebody writes.
+class PipeRead final : public KernelRequest {
+ public:
+  PipeRead(Reactor& reactor, int fd) : KernelRequest(true), reactor_(reactor), ended_(reactor) {
+    io_uring_prep_read(reactor.prepare(*this), fd, &byte_, 1, 0);
+  }
+  ~PipeRead() { reactor_.withdraw(*this); }
+  OneShot<int32_t>& ended() { return ended_; }
+
+ private:
+  void finished(int32_t result) override { ended_.set(result); }
+  Reactor& reactor_;
+  OneShot<int32_t> ended_;
+  char byte_ = 0;
+};
+
+Task<int> read_one_of_many(Reactor& reactor, int from, int to) {
+  int idle[2];
+  EXPECT_EQ(pipe(idle), 0);
+  {
+    // Sixteen of which nothing comes keep the reactor waiting for several; timers and the one answer come all the same.
+    std::deque<PipeRead> many;
+    for (int i = 0; i < 16; ++i) many.emplace_back(reactor, idle[0]);
+    for (int i = 0; i < 20; ++i) co_await reactor.sleep_for(200'000);
+    PipeRead one(reactor, from);
+    EXPECT_EQ(write(to, "x", 1), 1);
+    const std::optional<int32_t> count = co_await one.ended().wait_until(UINT64_MAX);
+    EXPECT_EQ(count, 1);
+  }
+  close(idle[0]);
+  close(idle[1]);
+  co_return 42;
+}
+
+TEST_P(ReactorTest, WaitingForSeveralKeepsNobodyWaiting) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  EXPECT_EQ(runtime_->run(read_one_of_many(runtime_->reactor(), ends[0], ends[1])), 42);
+  close(ends[0]);
+  close(ends[1]);
 }
 
 TEST_P(ReactorTest, ASleepingReactorUsesNoTurns) {

@@ -29,7 +29,7 @@ class RealFile;
 class FileRequest final : public KernelRequest {
  public:
   enum class Kind : uint8_t { kRead, kWrite, kSync };
-  explicit FileRequest(RealFile& file) : file_(file) {}
+  explicit FileRequest(RealFile& file) : KernelRequest(true), file_(file) {}
   void start(IoOp& op, Kind kind, uint64_t offset, std::span<const iovec> pieces);
   void withdraw();
 
