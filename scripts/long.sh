@@ -85,7 +85,7 @@ tried() { sed -n 's/^Done \([0-9]*\) runs.*/\1/p' build/long/"$1".log; }
 
 # As many fuzzers at a time as there are CPUs. The kept inputs must reach nearly all lines of the decoders.
 fuzz() {
-  local p=$passed f=$failed programs program waiting=() all=0
+  local p=$passed f=$failed programs program waiting=() all=0 count
   cmake --preset fuzz >build/long/fuzz.log 2>&1
   programs=$(targets build-fuzz _fuzz)
   # shellcheck disable=SC2086
@@ -105,7 +105,10 @@ fuzz() {
   done
   while [ "${#waiting[@]}" -gt 0 ]; do settle_first; done
   if scripts/fuzz_coverage.sh; then pass; else fail "the kept inputs do not reach 90 % of a decoder's lines"; fi
-  for program in $programs; do all=$((all + $(tried "$program"))); done
+  for program in $programs; do
+    count=$(tried "$program")
+    all=$((all + ${count:-0}))
+  done
   settle fuzz "$p" "$f" "$(wc -w <<<"$programs") fuzzers, $fuzz_seconds s each, $all inputs"
 }
 

@@ -20,7 +20,7 @@ constexpr uint64_t kGatherFrom = 12;     // requests that end soon, under way
 constexpr unsigned kGather = 4;          // of them are waited for,
 constexpr uint64_t kGatherNs = 60'000;   // for so long
 constexpr size_t kPolledMax = 2;  // more requests than that are not tried while spinning, but submitted
-constexpr uint32_t kShortSleepsWantedMax = 1024;
+constexpr uint32_t kShortSleepsWantedMax = 512;
 constexpr uint64_t kSleepNsMax = 10'000'000'000;
 
 bool has_several_cpus() {
@@ -316,8 +316,9 @@ void Reactor::wait_for_events() {
   ++counters_.sleeps;
   io_uring_submit_and_wait_timeout(ring_.get(), &cqe, gather ? kGather : 1, &timeout, nullptr);
   sleeping_.store(false);
-  gather_in_vain_ = gather && io_uring_cq_ready(ring_.get()) == 0;
-  if (gather) return;
+  gather_in_vain_ = gather && io_uring_cq_ready(ring_.get()) < kGather;
+  // How long a sleep was that several were waited for says nothing of what spinning would have spared.
+  if (gather && spin_ns == 0) return;
   if (options_.spin_ns_max > 0) adapt_spin(spin_ns > 0, false, now_ns() - sleep_start_ns);
 }
 
@@ -333,9 +334,9 @@ bool Reactor::spin(uint64_t until_ns) {
   }
 }
 
-// Spinning is tried, with the whole cap, after sleeps that it would have spared; every spin in vain halves it
-// and asks for more such sleeps in a row before the next attempt, because on a shared CPU the spinning itself
-// can be what keeps the awaited one from running.
+// Spinning is tried, with the whole cap, after sleeps that it would have spared; every spin in vain halves it. Where
+// what was awaited came soon after such a spin was given up, the spinning itself was what kept it from running, as on
+// a shared CPU: then it ends, and twice as many short sleeps are asked for before the next attempt.
 void Reactor::adapt_spin(bool spun, bool spin_helped, uint64_t slept_ns) {
   if (spin_helped) {
     ++counters_.spins_useful;
@@ -343,15 +344,13 @@ void Reactor::adapt_spin(bool spun, bool spin_helped, uint64_t slept_ns) {
     return;
   }
   if (spun) {
-    spin_ns_ = spin_ns_ / 2 < kSpinStartNs ? 0 : spin_ns_ / 2;
-    short_sleeps_wanted_ = std::min(short_sleeps_wanted_ * 2, kShortSleepsWantedMax);
+    const bool was_in_the_way = slept_ns < spin_ns_;
+    spin_ns_ = was_in_the_way || spin_ns_ / 2 < kSpinStartNs ? 0 : spin_ns_ / 2;
+    if (was_in_the_way) short_sleeps_wanted_ = std::min(short_sleeps_wanted_ * 2, kShortSleepsWantedMax);
     short_sleeps_ = 0;
     return;
   }
-  if (slept_ns >= options_.spin_ns_max) {
-    short_sleeps_ = 0;
-    return;
-  }
+  if (slept_ns >= options_.spin_ns_max) return;
   if (++short_sleeps_ < short_sleeps_wanted_) return;
   short_sleeps_ = 0;
   spin_ns_ = options_.spin_ns_max;

@@ -5,7 +5,7 @@
 // Fairness: a turn resumes at most kReadyPerTurn coroutines before it looks at timers and completions.
 // Waiting: before it sleeps the reactor looks at its ring for up to a spin time, which is switched on when
 // sleeps prove short and halved when looking was in vain (after KVM's halt polling). A look at the ring is no system
-// call; now and then it also tries the few sockets that somebody waits to read from. While many disk requests are under
+// call; now and then it also tries the few sockets that somebody waits for. While many disk requests are under
 // way it sleeps until several have ended, for tens of microseconds at most, so that they are answered together.
 //
 // Owner: RealRuntime. It belongs to the thread that made it (the ring accepts no other); only
@@ -158,13 +158,13 @@ class Reactor final : public Executor {
   std::vector<PolledRequest*> polled_;  // that wait; in the order in which they came
   uint64_t in_flight_ = 0;
   uint64_t ending_soon_ = 0;  // of those
-  bool gather_in_vain_ = false;  // nothing had ended when the last such sleep was over
+  bool gather_in_vain_ = false;  // fewer had ended when the last such sleep was over
   uint32_t inline_left_ = kInlinePerResume;
   bool stopping_ = false;
   bool closing_ = false;
   uint64_t spin_ns_ = 0;
-  uint32_t short_sleeps_ = 0;         // in a row: after enough of them spinning is tried (again)
-  uint32_t short_sleeps_wanted_ = 1;  // grows with every spin in vain
+  uint32_t short_sleeps_ = 0;         // lately: after enough of them spinning is tried (again)
+  uint32_t short_sleeps_wanted_ = 1;  // grows with every spin that was itself in the way
   ReactorCounters counters_;
 
   // What other threads have posted. sleeping_ and has_posted_ are each written by one side and read by the

@@ -246,6 +246,7 @@ Task<void> DriverProcess::run() {
     options.zone = kZone;
     options.cache_bytes = plan_.cache_bytes;
     options.retained_bytes_max = plan_.retained_bytes;
+    options.io_timeout_ns = plan_.io_timeout_ns;
     options.host = fmt::format("host{}", runtime_.node());
     options.pid = plan_.number;
     Result<std::unique_ptr<volume::Driver>> attached = co_await volume::Driver::attach(runtime_, *meta_, options);

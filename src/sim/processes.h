@@ -148,6 +148,7 @@ struct DriverPlan {
   std::set<std::pair<uint64_t, uint64_t>>* epochs = nullptr;  // (volume id, epoch) of all that have attached
   WorkloadOptions workload;
   uint64_t cache_bytes = 0, retained_bytes = 0;
+  uint64_t io_timeout_ns = UINT64_MAX;
   bool data_is_gone = false;  // a server has lost what only it had: attaching must be refused
 };
 

@@ -203,6 +203,10 @@ void RegionRun::start_driver(VolumeRun& volume, bool data_is_gone) {
   workload.clock_ns = [this] { return world_.now_ns(); };
   plan.cache_bytes = random_.chance(0.3) ? 0 : (64u << 10) << random_.below(6);
   plan.retained_bytes = (64u << 10) << random_.below(6);
+  if (!quiet_ && random_.chance(0.15)) {
+    plan.io_timeout_ns = kMillisecond * (1 + random_.below(10'000));
+    volume.may_time_out = true;
+  }
   VolumeModel& model = *volume.model;
   world_.start(volume.host().node, [this, &model, plan](SimRuntime& runtime) {
     return std::make_unique<DriverProcess>(runtime, model, plan, trouble_);
@@ -226,6 +230,8 @@ bool RegionRun::excused(const VolumeRun& volume, ErrorCode code, uint64_t offset
       return server.full_until_ns >= begun_ns || (full_ && server.place.id == 1);
     });
     if (full) why = "refused: no space";
+  } else if (code == ErrorCode::kTimeout) {
+    if (volume.may_time_out) why = "refused: not in time";
   } else if (code == ErrorCode::kIo && bytes > 0) {
     if (on_server([&](const Server& server) { return server.read_errors_until_ns >= begun_ns; }))
       why = "refused: read error";

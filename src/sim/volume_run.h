@@ -30,6 +30,7 @@ struct VolumeRun {
   size_t active = 0;  // the host whose driver is, or is to be, the volume's
   Life life = Life::kAbsent;
   bool hammer = false;            // all clients at the same few pages
+  bool may_time_out = false;       // a driver of it gives requests up in time, or did
   bool churn = false;             // chunks come and go, so that slots are reused all the time
   uint64_t operations_gone = 0;    // of drivers that are gone
   uint64_t operations_wanted = 0;  // of this driver, before it is detached

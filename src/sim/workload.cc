@@ -137,9 +137,11 @@ Task<Result<void>> Workload::read(Range range) {
   co_return judge(result, range, begun_ns);
 }
 
-// A request that was given up when its device ended may still happen; any other error is the end of it.
+// A request that was given up, in time or when its device ended, may still happen; any other error is the end of it.
 void Workload::end_change(const VolumeModel::Pending& pending, const Result<void>& result, bool durable) {
-  const auto given_up = [](ErrorCode code) { return code == ErrorCode::kFenced || code == ErrorCode::kCancelled; };
+  const auto given_up = [](ErrorCode code) {
+    return code == ErrorCode::kFenced || code == ErrorCode::kCancelled || code == ErrorCode::kTimeout;
+  };
   if (result || given_up(result.error().code))
     model_.end_write(pending, result.has_value(), durable);
   else

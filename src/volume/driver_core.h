@@ -135,7 +135,8 @@ class DriverCore final : public Driver, public LinkOwner {
   // ---- flushing and restoring (driver_flush.cc)
   runtime::Task<Result<void>> flush_all();
   runtime::Task<Result<void>> flush_link(ServerLink& link, uint64_t tick);
-  runtime::Task<Result<void>> replay(ServerLink& link);
+  enum class Replayed : uint8_t { kAll, kUnanswered };
+  runtime::Task<Result<void>> replay(ServerLink& link, Replayed replayed);
   runtime::Task<Result<void>> replay_entry(ServerLink& link, const RetainedEntry& entry);
   void retain(const Part& part, RetainedEntry entry, bool answered);
   runtime::Task<Result<void>> record_identity(ServerEntry& entry, server::OpenReply opened);

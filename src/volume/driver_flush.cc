@@ -103,19 +103,22 @@ Task<Result<void>> DriverCore::restore(ServerLink& link, server::OpenReply opene
     LOG_INFO("server {} came back and may have forgotten writes: {} retained bytes are written again",
              link.server().value, retained_.bytes());
     ++link.replays;
-    CO_TRY_VOID(co_await replay(link));
+    CO_TRY_VOID(co_await replay(link, Replayed::kAll));
     CO_TRY_VOID(co_await record_identity(entry, opened));
   }
   // What was given up is settled before anybody reads it: here it happens, and stays. More may be given up meanwhile.
+  // Nothing else may be written again to a server that has forgotten nothing: should the driver end before it is
+  // through, what was acknowledged first would be left on top of what was acknowledged later.
   while (link.unanswered_tick > link.durable_tick) {
-    CO_TRY_VOID(co_await replay(link));
+    CO_TRY_VOID(co_await replay(link, Replayed::kUnanswered));
   }
   co_return Result<void>();
 }
 
-// Writes every retained entry of this server again, in order; entries on different chunks go together. Entries
-// already durable there need not be: a flush that has succeeded is never forgotten.
-Task<Result<void>> DriverCore::replay(ServerLink& link) {
+// Writes retained entries of this server again, in order; entries on different chunks go together. Entries
+// already durable there need not be: a flush that has succeeded is never forgotten. No acknowledged entry follows an
+// unanswered one that is not settled: from when that is given up until it is settled here, the link is not ready.
+Task<Result<void>> DriverCore::replay(ServerLink& link, Replayed replayed) {
   uint64_t tick = link.durable_tick;
   const RetainedEntry* next = retained_.after(tick);
   while (next != nullptr) {
@@ -124,7 +127,8 @@ Task<Result<void>> DriverCore::replay(ServerLink& link) {
     uint64_t started = 0;
     for (; next != nullptr && started < kReplaysAtOnce; next = retained_.after(tick)) {
       const uint64_t chunk = next->first_page / kPagesPerChunk;
-      const bool here = next->link == &link && next->pages != 0;
+      const bool wanted = replayed == Replayed::kAll || !next->answered;
+      const bool here = next->link == &link && next->pages != 0 && wanted;
       const bool alone = next->data.empty();
       if (here && (alone ? started > 0 : !chunks.insert(chunk).second)) break;
       tick = next->tick;
@@ -163,8 +167,10 @@ Task<Result<void>> DriverCore::replay_entry(ServerLink& link, const RetainedEntr
   const Result<rpc::Reply> reply =
       co_await link.call(server::kMethodWrite, bytes_of(request), entry.data.span(), {}, deadline_ns);
   if (reply) co_return Result<void>();
-  if (answered || reply.error().code != ErrorCode::kNoSpace) co_return fail(reply.error());
-  // Nobody was promised it, and nobody has read it: what needs room now had been carried out in no session since.
+  const ErrorCode code = reply.error().code;
+  if (answered || (code != ErrorCode::kNoSpace && code != ErrorCode::kCorrupt)) co_return fail(reply.error());
+  // Nobody was promised it, and nobody can have read it: what needs room now had been carried out in no session since,
+  // and a chunk whose record is damaged is read by nobody.
   retained_.void_entry(tick);
   co_return Result<void>();
 }

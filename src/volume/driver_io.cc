@@ -292,7 +292,10 @@ void DriverCore::retain(const Part& part, RetainedEntry entry, bool answered) {
   entry.answered = answered;
   retained_.append(std::move(entry));
   part.link->written_tick = retained_.newest_tick();
-  if (!answered) part.link->unanswered_tick = retained_.newest_tick();
+  if (answered) return;
+  part.link->unanswered_tick = retained_.newest_tick();
+  // It is settled before anything else happens there, also where the server refused a second attempt.
+  part.link->broken(part.link->session());
 }
 
 Task<Result<void>> DriverCore::write_part(uint64_t first, ConstByteSpan data, uint64_t sequence) {

@@ -37,6 +37,7 @@ class ForgetfulStore : public store::MemoryStore {
   Task<Result<void>> write(store::ChunkKey key, store::Version version, uint32_t first_page, ConstByteSpan data,
                            const store::WriteGuard& guard) override {
     if (full) co_return fail(ErrorCode::kNoSpace, "planned");
+    written.push_back(first_page);
     CO_TRY_VOID(co_await keep_old(key, first_page, data.size() / kPageBytes));
     co_return co_await MemoryStore::write(key, version, first_page, data, guard);
   }
@@ -60,6 +61,7 @@ class ForgetfulStore : public store::MemoryStore {
     old_.clear();
   }
   bool full = false;
+  std::vector<uint32_t> written;  // the first page of every write
 
  private:
   struct Anybody : store::WriteGuard {
@@ -187,9 +189,9 @@ class UnansweredWrite : public ::testing::Test {
     EXPECT_TRUE(world_.run_until([this] { return client().done; }, world_.now_ns() + 300 * kSecondNs));
     return client().outcome;
   }
-  Result<void> write(char fill) {
+  Result<void> write(char fill, uint64_t first_page = 1) {
     data_.assign(2 * kPageBytes, static_cast<std::byte>(fill));
-    return done(client().driver->write(kPageBytes, data_, false));
+    return done(client().driver->write(first_page * kPageBytes, data_, false));
   }
   Result<void> zero() { return done(client().driver->zero(kPageBytes, 2 * kPageBytes, ZeroMode::kMayUnmap, false)); }
   Result<void> flush() { return done(client().driver->flush()); }
@@ -273,6 +275,20 @@ TEST_F(UnansweredWrite, ZeroesAreNoDifferent) {
   EXPECT_TRUE(seen == 'a' || seen == '\0') << seen;
   lose_power();
   EXPECT_EQ(read(), seen);
+}
+
+// Else a driver that ended in the midst of it would leave what was acknowledged first.
+TEST_F(UnansweredWrite, WhatWasAcknowledgedIsNotWrittenAgainWhereNothingWasForgotten) {
+  ASSERT_TRUE(write('b'));
+  ASSERT_TRUE(write('c'));
+  world_.fabric().block(client_, server_);
+  expect_timeout(write('d', 100));
+  store_.written.clear();
+  world_.fabric().heal_all();
+  EXPECT_EQ(read(), 'c');
+  EXPECT_EQ(store_.written, std::vector<uint32_t>{100});
+  lose_power();
+  EXPECT_EQ(read(), 'c');
 }
 
 TEST_F(UnansweredWrite, WhatAFullServerNeverTookComesToNothing) {

@@ -55,9 +55,11 @@ def hunt(name):
     if done.returncode == 1 and "VIOLATION" in text:
         why = re.findall(r"^seed \d+: (?!VIOLATION)(.*)$", text, re.M)
         return name, int(seeds[-1]), why[-1][:90] if why else ""
-    # Its own assertions are an answer, too: the seed is the one after the last that ended.
-    why = re.findall(r"^.*ASSERT.*$", text, re.M)
-    return name, (int(seeds[-1]) if seeds else 0) + 1, f"status {done.returncode}: {why[-1][:80] if why else ''}"
+    # Its own assertions are an answer, too: the seed is the one after the last that ended. Any other end is none.
+    why = re.findall(r"^.*assertion failed.*$", text, re.M)
+    if not why:
+        return name, 0, f"ended with status {done.returncode}, see {log}"
+    return name, (int(seeds[-1]) if seeds else 0) + 1, why[-1][:90]
 
 
 names = arguments.names or planted_names()

@@ -56,6 +56,11 @@ def connected(uri):
     return handle
 
 
+def completed():
+    client.poll(50)
+    return client.aio_command_completed(writing)
+
+
 # ---- the first data of fresh stores finds no descriptor: the writer waits, nobody else does
 region = Region(lab, zones="a", servers_per_zone=2)
 region.create("v", size=SIZE)
@@ -65,18 +70,12 @@ limit(region.process, 10)
 before = len(lines(region.process))
 writing = client.aio_pwrite(b"\1" * 65536, 0)
 does_not_spin("a first write without descriptors", region.process)
-lab.check("the write waits", client.aio_command_completed(writing) is False)
+lab.check("the write waits", not completed())
 tells("a first write without descriptors", region.process, before)
 # The accept that was under way before the limit still lets one in.
 waits = [region.cli("server", "ls", seconds=3).returncode != 0 for _ in range(2)]
 lab.check("a new client of the region waits", waits[-1], waits)
 limit(region.process, None)
-
-
-def completed():
-    client.poll(50)
-    return client.aio_command_completed(writing)
-
 
 lab.wait_for("the write goes on by itself", completed, attachment.process)
 lab.check("and has been done", client.pread(65536, 0) == b"\1" * 65536)
@@ -103,7 +102,7 @@ before = len(lines(attachment.process))
 region.start()
 writing = client.aio_pwrite(b"\3" * 65536, 2 << 20)
 does_not_spin("a region not reached for want of descriptors", attachment.process)
-lab.check("the write waits", client.aio_command_completed(writing) is False)
+lab.check("the write waits", not completed())
 tells("a region not reached for want of descriptors", attachment.process, before)
 limit(attachment.process, None)
 lab.wait_for("the write goes on by itself", completed, attachment.process)

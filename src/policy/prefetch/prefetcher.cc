@@ -107,7 +107,7 @@ void Prefetcher::consider(const Candidate& candidate, std::vector<PageRange>& to
   const uint8_t bucket = confidence_bucket(candidate.confidence);
   const bool open = mode_ == PrefetchMode::kOn && gates_.open(candidate.expert, bucket);
   // What is as good as never right is looked at now and then only; were it right again, the few would tell.
-  if (!open && gates_.hopeless(candidate.expert, bucket) && ++hopeless_ % kHopelessShare != 0) return;
+  if (!open && gates_.hopeless(candidate.expert, bucket) && hopeless_[candidate.expert]++ % kHopelessShare != 0) return;
   uint64_t affordable = open ? budget_.affordable(gates_.precision(candidate.expert, bucket), ledger_.open()) : 0;
   uint64_t room = options_.in_flight_pages_max - std::min<uint64_t>(ledger_.in_flight(), options_.in_flight_pages_max);
   const size_t first_range = to_fetch.size();

@@ -115,7 +115,7 @@ class Prefetcher {
   uint64_t read_requests_ = 0, read_pages_ = 0, missed_pages_ = 0;
   uint64_t unearned_pages_ = 0;  // read, and not yet counted into the budget
   uint64_t filled_pages_ = 0;    // gone into the cache, by demand or ahead of it
-  uint64_t hopeless_ = 0;        // candidates of no promise
+  std::array<uint64_t, kExpertsMax> hopeless_{};  // candidates of no promise, by expert
   uint64_t refused_budget_ = 0, refused_in_flight_ = 0;
 };
 
