@@ -21,7 +21,8 @@ inline constexpr std::array<std::string_view, 40> kFaultPoints = {
     // what a volume goes through
     "volume created", "volume removed", "volume grown", "volume attached again", "administrator killed",
     // what was to be expected of that
-    "refused: no space", "refused: corrupt", "refused: read error", "refused: not in time", "unreadable page found by scrub",
+    "refused: no space", "refused: corrupt", "refused: read error", "refused: not in time",
+    "unreadable page found by scrub",
 };
 
 }  // namespace foreshard::sim
