@@ -117,6 +117,71 @@ TEST_P(ReactorTest, ABusyConnectionKeepsNobodyWaiting) {
   EXPECT_TRUE(ended);
 }
 
+struct SocketPair {
+  explicit SocketPair(Reactor& reactor) {
+    int sockets[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+    here = make_socket_connection(reactor, FileDescriptor(sockets[0]), "here");
+    there = make_socket_connection(reactor, FileDescriptor(sockets[1]), "there");
+  }
+  std::unique_ptr<Connection> here, there;
+  uint64_t received = 0;
+  std::optional<Error> error;
+  bool ended = false;
+};
+
+Task<void> receive_until_the_end(SocketPair& pair) {
+  std::vector<std::byte> bytes(64 << 10);
+  while (!pair.ended) {
+    const Result<size_t> count = co_await pair.here->read(bytes);
+    if (!count) pair.error = count.error();
+    pair.ended = !count || *count == 0;
+    pair.received += count ? *count : 0;
+  }
+}
+
+Task<int> send_to_many(Reactor& reactor, std::deque<SocketPair>& pairs, uint64_t bytes) {
+  for (SocketPair& pair : pairs) reactor.spawn(receive_until_the_end(pair));
+  const std::vector<std::byte> sent(bytes);
+  // They wait, tried by the loop or in the kernel's hands; what comes, and also the end, reaches each of them.
+  for (const uint64_t pause_ns : {0, 20'000, 300'000}) {
+    co_await reactor.sleep_for(pause_ns);
+    for (auto pair = pairs.rbegin(); pair != pairs.rend(); ++pair) {
+      const iovec piece = {const_cast<std::byte*>(sent.data()), sent.size()};
+      const Result<void> written = co_await pair->there->write({&piece, 1});
+      EXPECT_TRUE(written);
+    }
+  }
+  for (SocketPair& pair : pairs) {
+    while (pair.received < 3 * bytes && !pair.ended) co_await reactor.sleep_for(10'000);
+  }
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    if (i % 2 == 0)
+      pairs[i].there.reset();
+    else
+      pairs[i].here->shutdown();
+  }
+  for (SocketPair& pair : pairs) {
+    while (!pair.ended) co_await reactor.sleep_for(10'000);
+  }
+  co_return 42;
+}
+
+// Also of more than a socket holds, which the sender must wait for in turn.
+TEST_P(ReactorTest, WhoWaitsForASocketIsServedHoweverManyWait) {
+  for (const size_t count : {1, 2, 3, 8}) {
+    for (const uint64_t bytes : {10, 2 << 20}) {
+      std::deque<SocketPair> pairs;
+      for (size_t i = 0; i < count; ++i) pairs.emplace_back(runtime_->reactor());
+      EXPECT_EQ(runtime_->run(send_to_many(runtime_->reactor(), pairs, bytes)), 42);
+      for (size_t i = 0; i < count; ++i) {
+        EXPECT_EQ(pairs[i].received, 3 * bytes) << i << " of " << count;
+        EXPECT_EQ(pairs[i].error.has_value(), i % 2 == 1) << i << " of " << count;
+      }
+    }
+  }
+}
+
 struct Relay {
   bool await_ready() { return false; }
   void await_suspend(std::coroutine_handle<> h) { handle.store(h.address()); }

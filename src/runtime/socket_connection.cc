@@ -24,12 +24,17 @@ class SocketSide : public PolledRequest {
 
  protected:
   ~SocketSide() = default;
-  // Notes that op goes on without its caller.
-  void suspend(IoOp& op);
+  // Does what can be done without waiting: the operation's result, or -EAGAIN.
+  virtual int64_t attempt() = 0;
+  // What start_read and start_write return.
+  bool start(IoOp& op);
   void end(int64_t result);
 
   SocketConnection& connection_;
   IoOp* op_ = nullptr;
+
+ private:
+  bool try_now() final;
 };
 
 class SocketReader final : public SocketSide {
@@ -38,8 +43,7 @@ class SocketReader final : public SocketSide {
   bool start(IoOp& op, ByteSpan into);
 
  private:
-  int64_t receive();
-  bool try_now() override;
+  int64_t attempt() override;
   void submit() override;
   void finished(int32_t result) override;
   ByteSpan into_;
@@ -51,8 +55,7 @@ class SocketWriter final : public SocketSide {
   bool start(IoOp& op, std::span<const iovec> from);
 
  private:
-  int64_t send_what_fits();
-  bool try_now() override;
+  int64_t attempt() override;
   void submit() override;
   void finished(int32_t result) override;
   IovecCursor rest_;
@@ -106,10 +109,21 @@ class SocketConnection final : public Connection {
 
 // ---- SocketSide
 
-void SocketSide::suspend(IoOp& op) {
+bool SocketSide::start(IoOp& op) {
+  const int64_t result = attempt();
+  if (result != -EAGAIN) return connection_.answer(op, result);
   op_ = &op;
   op.owner = this;
   op.abandon = [](IoOp* abandoned) { static_cast<SocketSide*>(abandoned->owner)->withdraw(); };
+  connection_.reactor().wait_for(*this);
+  return true;
+}
+
+bool SocketSide::try_now() {
+  const int64_t result = attempt();
+  if (result == -EAGAIN) return false;
+  end(result);
+  return true;
 }
 
 void SocketSide::end(int64_t result) {
@@ -133,27 +147,16 @@ bool SocketReader::start(IoOp& op, ByteSpan into) {
   ASSERT(op_ == nullptr && !into.empty());
   if (!connection_.usable()) return connection_.answer(op, -ECANCELED);
   into_ = into;
-  const int64_t result = receive();
-  if (result != -EAGAIN) return connection_.answer(op, result);
-  suspend(op);
-  connection_.reactor().wait_for(*this);
-  return true;
+  return SocketSide::start(op);
 }
 
 // How many bytes there were, -EAGAIN when there are none, or minus another errno.
-int64_t SocketReader::receive() {
+int64_t SocketReader::attempt() {
   for (;;) {
     const ssize_t count = recv(connection_.fd(), into_.data(), into_.size(), MSG_DONTWAIT);
     if (count >= 0) return count;
     if (errno != EINTR) return -errno;
   }
-}
-
-bool SocketReader::try_now() {
-  const int64_t result = receive();
-  if (result == -EAGAIN) return false;
-  end(result);
-  return true;
 }
 
 void SocketReader::submit() {
@@ -174,22 +177,11 @@ bool SocketWriter::start(IoOp& op, std::span<const iovec> from) {
   if (!connection_.usable()) return connection_.answer(op, -ECANCELED);
   done_ = 0;
   rest_.reset(from);
-  const int64_t result = send_what_fits();
-  if (result != -EAGAIN) return connection_.answer(op, result);
-  suspend(op);
-  connection_.reactor().wait_for(*this);
-  return true;
-}
-
-bool SocketWriter::try_now() {
-  const int64_t result = send_what_fits();
-  if (result == -EAGAIN) return false;
-  end(result);
-  return true;
+  return SocketSide::start(op);
 }
 
 // All bytes sent so far when none are left, -EAGAIN when the socket is full, or minus another errno.
-int64_t SocketWriter::send_what_fits() {
+int64_t SocketWriter::attempt() {
   while (!rest_.at_end()) {
     const std::span<iovec> batch = rest_.next();
     msghdr message = {};

@@ -134,7 +134,7 @@ class DriverCore final : public Driver, public LinkOwner {
 
   // ---- flushing and restoring (driver_flush.cc)
   runtime::Task<Result<void>> flush_all();
-  runtime::Task<Result<void>> flush_link(ServerLink& link, uint64_t tick);
+  runtime::Task<Result<void>> flush_link(ServerLink& link, uint64_t tick, uint64_t deadline_ns);
   enum class Replayed : uint8_t { kAll, kUnanswered };
   runtime::Task<Result<void>> replay(ServerLink& link, Replayed replayed);
   runtime::Task<Result<void>> replay_entry(ServerLink& link, const RetainedEntry& entry);

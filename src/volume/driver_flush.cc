@@ -32,6 +32,7 @@ Task<Result<void>> DriverCore::flush() {
 // Flushes asked for while one runs share the next one: it covers what was acknowledged before it started.
 Task<Result<void>> DriverCore::flush_all() {
   const uint64_t mine = ++flush_asked_;
+  const uint64_t deadline_ns = io_deadline_ns();  // from here on, also for those who wait behind others
   for (;;) {
     while (flushing_) co_await flush_ended_.wait();
     if (flush_done_ >= mine) co_return Result<void>();
@@ -42,7 +43,8 @@ Task<Result<void>> DriverCore::flush_all() {
     const uint64_t ended = sequences_.ended_through();
     Join join(runtime_.executor());
     for (auto& [id, entry] : servers_)
-      if (entry.link && entry.link->written_tick > entry.link->durable_tick) join.add(flush_link(*entry.link, tick));
+      if (entry.link && entry.link->written_tick > entry.link->durable_tick)
+        join.add(flush_link(*entry.link, tick, deadline_ns));
     const Result<void> flushed = co_await join.wait();
     flushing_ = false;
     flush_ended_.wake_all();
@@ -54,8 +56,7 @@ Task<Result<void>> DriverCore::flush_all() {
   }
 }
 
-Task<Result<void>> DriverCore::flush_link(ServerLink& link, uint64_t tick) {
-  const uint64_t deadline_ns = io_deadline_ns();
+Task<Result<void>> DriverCore::flush_link(ServerLink& link, uint64_t tick, uint64_t deadline_ns) {
   for (;;) {
     if (!link.ready()) {
       const bool in_time = co_await link.wait_ready(deadline_ns);

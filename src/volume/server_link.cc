@@ -188,8 +188,6 @@ Task<void> ServerLink::run() {
     co_await hang_up();
     if (stopping_) break;
     if (!opened) {
-      if (!std::exchange(told, true))
-        LOG_WARN("server {} is not reached and tried again: {}", record_.id(), opened.error().message());
       const ErrorCode code = opened.error().code;
       const bool fenced = code == ErrorCode::kFenced && !PLANTED("FENCED as failure");
       if (fenced) {
@@ -200,6 +198,8 @@ Task<void> ServerLink::run() {
         owner_.end(without_the_volume());
         break;
       }
+      if (!std::exchange(told, true))
+        LOG_WARN("server {} is not reached and tried again: {}", record_.id(), opened.error().message());
     }
     const uint64_t pause_ns = back_off_ns + runtime_.random().below(back_off_ns);
     back_off_ns = std::min(back_off_ns * 2, kBackOffNsMax);
