@@ -18,6 +18,7 @@ using runtime::Task;
 
 constexpr uint64_t kLookAfterNs = 500'000'000;       // between looks at retained data, heat, wishes
 constexpr uint64_t kFirstOpenNs = 10'000'000'000;    // how long attach waits for servers that do not answer
+constexpr uint64_t kCloseWaitNs = 5'000'000'000;     // how long for servers that are coming back
 constexpr uint64_t kDetachDrainNs = 10'000'000'000;  // how long detach waits for requests under way
 constexpr double kHeatMemorySeconds = 60;
 
@@ -253,9 +254,10 @@ Task<Result<void>> DriverCore::detach() {
   }
   stopping_.set();
   if (clean) {
+    const uint64_t deadline_ns = runtime_.now_ns() + kCloseWaitNs;
     for (auto& [id, entry] : servers_) {
       if (!entry.link) continue;
-      const Result<void> closed = co_await entry.link->say_close();
+      const Result<void> closed = co_await entry.link->say_close(deadline_ns);
       if (!closed && clean) clean = fail(closed.error());
     }
   }

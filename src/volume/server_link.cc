@@ -208,7 +208,10 @@ Task<void> ServerLink::run() {
   set_state(State::kStopped);
 }
 
-Task<Result<void>> ServerLink::say_close() {
+Task<Result<void>> ServerLink::say_close(uint64_t deadline_ns) {
+  poked_.wake_all();  // one that is just coming back is tried now
+  const bool in_time = co_await wait_ready(deadline_ns);
+  if (!in_time) co_return fail(ErrorCode::kUnavailable, "server not connected", record_.id());
   closing_ = true;
   server::CloseRequest request{};
   const ByteSpan control{reinterpret_cast<std::byte*>(&request), sizeof request};

@@ -46,8 +46,8 @@ class ServerLink {
   runtime::Task<void> stop();
   // Starts no more; requests that wait are woken. stop() is still to be called.
   void give_up();
-  // Says Close to the server (R-CLOSE): its grants are given back.
-  runtime::Task<Result<void>> say_close();
+  // Says Close to the server (R-CLOSE): its grants are given back. One that is coming back is waited for.
+  runtime::Task<Result<void>> say_close(uint64_t deadline_ns);
 
   State state() const { return state_; }
   bool ready() const { return state_ == State::kReady; }

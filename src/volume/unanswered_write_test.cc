@@ -305,6 +305,15 @@ TEST_F(UnansweredWrite, WhatAFullServerNeverTookComesToNothing) {
   EXPECT_EQ(read(), 'c');
 }
 
+// Nor is what a driver leaves undone when it ends in good order, because of a server that is just coming back.
+TEST_F(UnansweredWrite, DetachWaitsForAServerThatIsComingBack) {
+  world_.kill(server_, runtime::Crash::kProcess);
+  world_.run_for(kSecondNs);
+  world_.at(world_.now_ns() + kSecondNs, [this] { world_.restart(server_); });
+  const Result<void> detached = done(client().driver->detach());
+  EXPECT_TRUE(detached) << (detached ? "" : detached.error().message());
+}
+
 // Given up while the server is being restored for it: neither forgotten nor applied behind a reader's back.
 TEST_F(UnansweredWrite, SeveralGivenUpAndAnInterruptedRestore) {
   world_.fabric().block(server_, client_);
