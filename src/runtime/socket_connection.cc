@@ -115,7 +115,8 @@ bool SocketSide::start(IoOp& op) {
   op_ = &op;
   op.owner = this;
   op.abandon = [](IoOp* abandoned) { static_cast<SocketSide*>(abandoned->owner)->withdraw(); };
-  connection_.reactor().wait_for(*this);
+  // Not Reactor::wait_for: with it a copy over one connection once stood still, and the cause is not known yet.
+  submit();
   return true;
 }
 
