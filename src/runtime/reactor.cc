@@ -287,12 +287,22 @@ void Reactor::wait_for_events() {
     submit_and_poll();
     return;
   }
-  const uint64_t spin_ns = spin_ns_;
+  uint64_t spin_ns = spin_ns_;
   if (spin_ns > 0) {
     if (polled_.size() > kPolledMax) submit_polled();
     if (io_uring_sq_ready(ring_.get()) > 0) submit_and_poll();
     if (spin(std::min(deadline_ns, start_ns + spin_ns))) {
-      adapt_spin(true, true, 0);
+      submit_and_poll();
+      if (has_ready() || has_posted_.load(std::memory_order_acquire) || io_uring_cq_ready(ring_.get()) > 0) {
+        adapt_spin(true, true, 0);
+        return;
+      }
+      // The kernel's flag may stay up when its work is done already (the one sets it while the other takes the work).
+      // Who believed it would go round for ever and give nothing that waits to the kernel; a sleep sees clearly.
+      spin_ns = 0;
+    } else if (deadline_ns <= start_ns + spin_ns) {
+      // Until a timer is due: that says nothing of what else is awaited.
+      submit_polled();
       submit_and_poll();
       return;
     }

@@ -128,6 +128,7 @@ class Reactor final : public Executor {
   const ReactorCounters& counters() const { return counters_; }
 
  private:
+  friend struct KernelFlag;  // of a test, which raises it
   static constexpr size_t kReadyPerTurn = 256;
   static constexpr uint32_t kInlinePerResume = 16;
   class Doorbell;

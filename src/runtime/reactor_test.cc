@@ -22,6 +22,14 @@
 #include "runtime/test_folder.h"
 
 namespace foreshard::runtime {
+
+// The kernel's sign that it has work for the loop, as it leaves it up now and then though it has none.
+struct KernelFlag {
+  static void raise(Reactor& reactor) {
+    __atomic_fetch_or(reactor.ring_->sq.kflags, IORING_SQ_TASKRUN, __ATOMIC_SEQ_CST);
+  }
+};
+
 namespace {
 
 class ReactorTest : public testing::TestWithParam<uint64_t> {
@@ -180,6 +188,29 @@ TEST_P(ReactorTest, WhoWaitsForASocketIsServedHoweverManyWait) {
       }
     }
   }
+}
+
+Task<int> read_under_a_stale_flag(Reactor& reactor, SocketPair& pair) {
+  for (int i = 0; i < 5; ++i) co_await reactor.sleep_for(10'000);  // short sleeps, so that it spins
+  KernelFlag::raise(reactor);
+  std::vector<std::byte> bytes(10);
+  const Result<size_t> count = co_await pair.here->read(bytes);
+  co_return count ? static_cast<int>(*count) : -1;
+}
+
+// Else the loop goes round, believing it, and what waits for a socket is neither tried nor given to the kernel.
+TEST_P(ReactorTest, AFlagThatTheKernelLeftUpStopsNobody) {
+  int sockets[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+  SocketPair pair(runtime_->reactor());
+  pair.here = make_socket_connection(runtime_->reactor(), FileDescriptor(sockets[0]), "here");
+  const FileDescriptor there(sockets[1]);
+  std::thread sender([&there] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(write(there.get(), "0123456789", 10), 10);
+  });
+  EXPECT_EQ(runtime_->run(read_under_a_stale_flag(runtime_->reactor(), pair)), 10);
+  sender.join();
 }
 
 struct Relay {

@@ -115,8 +115,7 @@ bool SocketSide::start(IoOp& op) {
   op_ = &op;
   op.owner = this;
   op.abandon = [](IoOp* abandoned) { static_cast<SocketSide*>(abandoned->owner)->withdraw(); };
-  // Not Reactor::wait_for: with it a copy over one connection once stood still, and the cause is not known yet.
-  submit();
+  connection_.reactor().wait_for(*this);
   return true;
 }
 
