@@ -152,16 +152,20 @@ void feed(TestExecutor& executor, TestPipe& pipe, const std::string& bytes) {
   executor.run_ready_only();
 }
 
-// A service that is one connection's and two endpoints': what it reads is all that is tried here.
-void fuzz_service(const std::string& bytes, size_t segment) {
-  TestRuntime runtime;
+std::unique_ptr<Service> service_with_handlers(TestRuntime& runtime) {
   ServiceOptions options;
   options.connections_max = 1;
   options.calls_per_connection_max = 4;
   std::unique_ptr<Service> service = Service::create(runtime, options);
-  std::unique_ptr<Service> endpoint = Service::create(runtime, options);
   add_handlers(runtime, *service);
-  add_handlers(runtime, *endpoint);
+  return service;
+}
+
+// A service that is one connection's and two endpoints': what it reads is all that is tried here.
+void fuzz_service(const std::string& bytes, size_t segment) {
+  TestRuntime runtime;
+  const std::unique_ptr<Service> service = service_with_handlers(runtime);
+  const std::unique_ptr<Service> endpoint = service_with_handlers(runtime);
   service->add_endpoint(1, *endpoint);
   service->add_endpoint(2, *endpoint);
   service->remove_endpoint(2);
@@ -245,12 +249,8 @@ Task<void> connect(TestRuntime& runtime, std::shared_ptr<Channel>* channel) {
 void fuzz_both(const uint8_t* data, size_t size, bool in_process, size_t segment) {
   TestRuntime runtime;
   runtime.network().in_process = in_process;
-  ServiceOptions options;
-  options.calls_per_connection_max = 4;
-  std::unique_ptr<Service> service = Service::create(runtime, options);
-  std::unique_ptr<Service> endpoint = Service::create(runtime, options);
-  add_handlers(runtime, *service);
-  add_handlers(runtime, *endpoint);
+  const std::unique_ptr<Service> service = service_with_handlers(runtime);
+  const std::unique_ptr<Service> endpoint = service_with_handlers(runtime);
   service->add_endpoint(1, *endpoint);
   service->serve(std::move(*runtime.network().listen("server")));
   std::shared_ptr<Channel> channel;

@@ -5,15 +5,12 @@
 
 #include <gtest/gtest.h>
 
-#include "index/map_index.h"
-#include "meta/embedded_meta.h"
-#include "meta/meta_service.h"
-#include "meta/records.h"
 #include "meta/remote_meta.h"
 #include "runtime/sim_world.h"
 #include "server/replica_server.h"
 #include "store/memory_store.h"
 #include "volume/driver.h"
+#include "volume/test_region.h"
 #include "volume/volume_admin.h"
 
 namespace foreshard::volume {
@@ -22,7 +19,6 @@ namespace {
 using runtime::SimRuntime;
 using runtime::Task;
 
-constexpr char kRegionAddress[] = "tcp:region:1";
 constexpr uint64_t kServers = 3;
 constexpr uint64_t kMiB = 1u << 20;
 
@@ -31,52 +27,32 @@ std::string server_address(uint64_t id) { return "tcp:server" + std::to_string(i
 // Metadata and three servers over memory, in one process.
 class RegionProcess : public runtime::SimProcess {
  public:
-  explicit RegionProcess(SimRuntime& runtime) : runtime_(runtime) { runtime.executor().spawn(run()); }
+  explicit RegionProcess(SimRuntime& runtime) : runtime_(runtime), region_(runtime) {
+    runtime.executor().spawn(run());
+  }
   bool ready = false;
 
  private:
   Task<void> run() {
-    auto index = std::make_unique<index::MapIndex>(runtime_.executor(), index_state_, index::MapIndexOptions{});
-    Result<std::unique_ptr<meta::EmbeddedMeta>> opened = co_await meta::EmbeddedMeta::open(runtime_, std::move(index));
+    std::vector<TestServer> servers;
+    for (uint64_t id = 1; id <= kServers; ++id) servers.push_back({id, server_address(id), StoreUuid{100 + id}});
+    const Result<void> opened = co_await region_.open(servers);
     EXPECT_TRUE(opened);
-    meta_ = std::move(*opened);
-    service_ = rpc::Service::create(runtime_);
-    meta_service_ = meta::MetaService::create(runtime_, *meta_, *service_);
-    service_->serve(*runtime_.network().listen(kRegionAddress));
-    meta::pb::Region region;
-    region.set_format_version(meta::kRegionFormatVersion);
-    region.set_next_volume_id(1);
-    region.set_servers_per_zone(1);
-    region.add_zones("a");
-    meta::Transaction transaction;
-    transaction.operations.push_back({meta::Operation::Kind::kPut, meta::region_key(), meta::encode(region), 0});
-    for (uint64_t id = 1; id <= kServers; ++id) co_await start_server(id, transaction);
-    const Result<meta::TransactionResult> committed = co_await meta_->commit(std::move(transaction));
-    EXPECT_TRUE(committed && committed->succeeded);
+    for (const TestServer& server : servers) co_await start_server(server);
     ready = true;
   }
-  Task<void> start_server(uint64_t id, meta::Transaction& transaction) {
-    stores_.push_back(std::make_unique<store::MemoryStore>(StoreUuid{100 + id}, 256 * kMiB));
+  Task<void> start_server(const TestServer& server) {
+    stores_.push_back(std::make_unique<store::MemoryStore>(server.uuid, 256 * kMiB));
     server::ReplicaServerOptions options;
-    options.id = ServerId{id};
+    options.id = ServerId{server.id};
     options.cache_bytes = kMiB;
-    servers_.push_back(std::make_unique<server::ReplicaServer>(runtime_, *stores_.back(), *meta_, options));
+    servers_.push_back(std::make_unique<server::ReplicaServer>(runtime_, *stores_.back(), region_.meta(), options));
     const Result<void> started = co_await servers_.back()->start();
     EXPECT_TRUE(started);
-    servers_.back()->serve(*runtime_.network().listen(server_address(id)));
-    meta::pb::Server record;
-    record.set_id(id);
-    record.set_address(server_address(id));
-    record.set_zone("a");
-    record.set_store_uuid(100 + id);
-    transaction.operations.push_back(
-        {meta::Operation::Kind::kPut, meta::server_key(ServerId{id}), meta::encode(record), 0});
+    servers_.back()->serve(*runtime_.network().listen(server.address));
   }
   SimRuntime& runtime_;
-  index::MapIndexState index_state_;
-  std::unique_ptr<meta::EmbeddedMeta> meta_;
-  std::unique_ptr<rpc::Service> service_;
-  std::unique_ptr<meta::MetaService> meta_service_;
+  TestRegion region_;
   std::vector<std::unique_ptr<store::MemoryStore>> stores_;
   std::vector<std::unique_ptr<server::ReplicaServer>> servers_;
 };
@@ -86,7 +62,7 @@ using Story = Task<void> (*)(Client&);
 
 // A process that runs one story with a metadata client.
 struct Client : runtime::SimProcess {
-  Client(SimRuntime& r, Story story) : runtime(r), meta(meta::RemoteMeta::create(r, kRegionAddress)) {
+  Client(SimRuntime& r, Story story) : runtime(r), meta(meta::RemoteMeta::create(r, kTestRegionAddress)) {
     runtime.executor().spawn(run(story));
   }
   Task<void> run(Story story) {

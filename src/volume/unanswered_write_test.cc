@@ -5,15 +5,12 @@
 
 #include <gtest/gtest.h>
 
-#include "index/map_index.h"
-#include "meta/embedded_meta.h"
-#include "meta/meta_service.h"
-#include "meta/records.h"
 #include "meta/remote_meta.h"
 #include "runtime/sim_world.h"
 #include "server/replica_server.h"
 #include "store/memory_store.h"
 #include "volume/driver.h"
+#include "volume/test_region.h"
 #include "volume/volume_admin.h"
 
 namespace foreshard::volume {
@@ -22,7 +19,6 @@ namespace {
 using runtime::SimRuntime;
 using runtime::Task;
 
-constexpr char kRegionAddress[] = "tcp:region:1";
 constexpr char kServerAddress[] = "tcp:server:1";
 constexpr uint64_t kMiB = 1u << 20;
 constexpr uint64_t kSecondNs = 1'000'000'000;
@@ -83,42 +79,17 @@ class ForgetfulStore : public store::MemoryStore {
 };
 
 struct RegionProcess : runtime::SimProcess {
-  explicit RegionProcess(SimRuntime& r) : runtime(r) { r.executor().spawn(run()); }
+  explicit RegionProcess(SimRuntime& r) : region(r) { r.executor().spawn(run()); }
   Task<void> run() {
-    auto index = std::make_unique<index::MapIndex>(runtime.executor(), index_state, index::MapIndexOptions{});
-    Result<std::unique_ptr<meta::EmbeddedMeta>> opened = co_await meta::EmbeddedMeta::open(runtime, std::move(index));
-    EXPECT_TRUE(opened);
-    meta = std::move(*opened);
-    service = rpc::Service::create(runtime);
-    meta_service = meta::MetaService::create(runtime, *meta, *service);
-    service->serve(*runtime.network().listen(kRegionAddress));
-    meta::pb::Region region;
-    region.set_format_version(meta::kRegionFormatVersion);
-    region.set_next_volume_id(1);
-    region.set_servers_per_zone(1);
-    region.add_zones("a");
-    meta::pb::Server record;
-    record.set_id(1);
-    record.set_address(kServerAddress);
-    record.set_zone("a");
-    record.set_store_uuid(kUuid.value);
-    meta::Transaction transaction;
-    transaction.operations.push_back({meta::Operation::Kind::kPut, meta::region_key(), meta::encode(region), 0});
-    transaction.operations.push_back(
-        {meta::Operation::Kind::kPut, meta::server_key(ServerId{1}), meta::encode(record), 0});
-    const Result<meta::TransactionResult> committed = co_await meta->commit(std::move(transaction));
-    ready = committed && committed->succeeded;
+    const Result<void> opened = co_await region.open({{1, kServerAddress, kUuid}});
+    ready = opened.has_value();
   }
-  SimRuntime& runtime;
-  index::MapIndexState index_state;
-  std::unique_ptr<meta::EmbeddedMeta> meta;
-  std::unique_ptr<rpc::Service> service;
-  std::unique_ptr<meta::MetaService> meta_service;
+  TestRegion region;
   bool ready = false;
 };
 
 struct ServerProcess : runtime::SimProcess {
-  ServerProcess(SimRuntime& r, ForgetfulStore& s) : runtime(r), meta(meta::RemoteMeta::create(r, kRegionAddress)) {
+  ServerProcess(SimRuntime& r, ForgetfulStore& s) : runtime(r), meta(meta::RemoteMeta::create(r, kTestRegionAddress)) {
     server::ReplicaServerOptions options;
     options.id = ServerId{1};
     server = std::make_unique<server::ReplicaServer>(runtime, s, *meta, options);
@@ -135,7 +106,7 @@ struct ServerProcess : runtime::SimProcess {
 };
 
 struct ClientProcess : runtime::SimProcess {
-  explicit ClientProcess(SimRuntime& r) : runtime(r), meta(meta::RemoteMeta::create(r, kRegionAddress)) {}
+  explicit ClientProcess(SimRuntime& r) : runtime(r), meta(meta::RemoteMeta::create(r, kTestRegionAddress)) {}
   SimRuntime& runtime;
   std::unique_ptr<meta::RemoteMeta> meta;
   std::unique_ptr<Driver> driver;
@@ -214,6 +185,12 @@ class UnansweredWrite : public ::testing::Test {
     co_await store_.lose_power();
     co_return Result<void>();
   }
+  // The write is given up, as nothing goes from the one to the other meanwhile.
+  void give_up(char fill, runtime::NodeId from, runtime::NodeId to, uint64_t first_page = 1) {
+    world_.fabric().block(from, to);
+    expect_timeout(write(fill, first_page));
+    world_.fabric().heal_all();
+  }
   void expect_timeout(const Result<void>& outcome) {
     ASSERT_FALSE(outcome);
     EXPECT_EQ(outcome.error().code, ErrorCode::kTimeout) << outcome.error().message();
@@ -226,9 +203,7 @@ class UnansweredWrite : public ::testing::Test {
 };
 
 TEST_F(UnansweredWrite, OnceReadItStaysThoughTheServerForgets) {
-  world_.fabric().block(server_, client_);  // the write arrives, its answer does not
-  expect_timeout(write('b'));
-  world_.fabric().heal_all();
+  give_up('b', server_, client_);  // the write arrives, its answer does not
   const char seen = read();
   EXPECT_TRUE(seen == 'a' || seen == 'b') << seen;
   lose_power();
@@ -239,9 +214,7 @@ TEST_F(UnansweredWrite, OnceReadItStaysThoughTheServerForgets) {
 }
 
 TEST_F(UnansweredWrite, AFlushAfterwardsCoversIt) {
-  world_.fabric().block(server_, client_);
-  expect_timeout(write('b'));
-  world_.fabric().heal_all();
+  give_up('b', server_, client_);
   const char seen = read();
   ASSERT_TRUE(flush());
   lose_power();
@@ -258,9 +231,7 @@ TEST_F(UnansweredWrite, NeitherDoesItAppearLater) {
 }
 
 TEST_F(UnansweredWrite, ALaterWriteOfThePagesWins) {
-  world_.fabric().block(server_, client_);
-  expect_timeout(write('b'));
-  world_.fabric().heal_all();
+  give_up('b', server_, client_);
   ASSERT_TRUE(write('c'));
   EXPECT_EQ(read(), 'c');
   lose_power();
@@ -281,10 +252,8 @@ TEST_F(UnansweredWrite, ZeroesAreNoDifferent) {
 TEST_F(UnansweredWrite, WhatWasAcknowledgedIsNotWrittenAgainWhereNothingWasForgotten) {
   ASSERT_TRUE(write('b'));
   ASSERT_TRUE(write('c'));
-  world_.fabric().block(client_, server_);
-  expect_timeout(write('d', 100));
   store_.written.clear();
-  world_.fabric().heal_all();
+  give_up('d', client_, server_, 100);
   EXPECT_EQ(read(), 'c');
   EXPECT_EQ(store_.written, std::vector<uint32_t>{100});
   lose_power();
@@ -316,9 +285,7 @@ TEST_F(UnansweredWrite, DetachWaitsForAServerThatIsComingBack) {
 
 // Given up while the server is being restored for it: neither forgotten nor applied behind a reader's back.
 TEST_F(UnansweredWrite, SeveralGivenUpAndAnInterruptedRestore) {
-  world_.fabric().block(server_, client_);
-  expect_timeout(write('b'));
-  world_.fabric().heal_all();
+  give_up('b', server_, client_);
   world_.run_for(kSecondNs / 20);
   world_.fabric().block(server_, client_);
   expect_timeout(write('d'));
