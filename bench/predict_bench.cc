@@ -97,7 +97,7 @@ void misses(const char* what, NextPage next_page) {
       prefetcher.on_access(observation, ranges);
       for (const PageRange range : ranges) {
         fetched += range.pages;
-        prefetcher.on_fetched(range);
+        prefetcher.on_fetched(range, 100000);
         // The next ones are found by the reader, as on_access is told below only of misses.
         for (uint32_t page = 0; page < range.pages; ++page) prefetcher.on_first_use(range.first_page + page);
       }

@@ -10,6 +10,10 @@
 
 namespace foreshard::policy {
 
+// Pages have numbers below this: more than any volume has, and so far below 2^64 that neither the sum of a page's
+// number and a request's size wraps around, nor a marker at the upper end is ever a page.
+inline constexpr uint64_t kPageNumbers = uint64_t{1} << 61;
+
 // One request of a client, in pages, after it was looked up in the cache.
 struct Observation {
   uint64_t time_ns = 0;
@@ -18,16 +22,31 @@ struct Observation {
   uint64_t first_page = 0;
   uint32_t pages = 0;
   bool write = false;
-  uint32_t missed_pages = 0;         // of a read: not in the cache
-  bool hit_prefetched = false;       // a page of it was there thanks to a prefetch, first use
-  uint64_t outstanding_pages = 0;    // of all reads that wait for a server, this one included
+  uint32_t missed_pages = 0;       // of a read: not in the cache
+  bool hit_prefetched = false;     // a page of it was there thanks to a prefetch, first use
+  uint64_t outstanding_pages = 0;  // of all reads that wait for a server, this one included
+  uint64_t fetch_latency_ns = 0;   // what a fetch takes at present, filled in by the prefetcher; 0: not known
 };
 
+inline bool pages_are_possible(uint64_t first_page, uint64_t pages) {
+  return first_page < kPageNumbers && pages <= kPageNumbers - first_page;
+}
+
+// Whether an expert takes the observation in: a read of pages that there can be.
+inline bool is_read(const Observation& observation) {
+  return !observation.write && observation.pages != 0 && pages_are_possible(observation.first_page, observation.pages);
+}
+
+// One request that may follow. A page of it gets its probability from the filter, which learns what each context of
+// each expert has been worth; the experts themselves judge nothing.
 struct Candidate {
   uint64_t first_page = 0;
   uint32_t pages = 0;
-  float confidence = 0;  // probability that it is read soon, as the expert believes
+  float confidence = 0;  // probability that it is read soon, if the expert has one of its own
   uint8_t expert = 0;    // index of the expert in its set, filled in by the set
+  uint8_t rank = 0;      // 0 or 1: the expert's first and second opinion, which are told apart
+  uint16_t context = 0;  // what the expert knows about the proposal, as a small code of its own
+  uint16_t detail = 0;   // likewise, another view of it
 };
 
 class Predictor {

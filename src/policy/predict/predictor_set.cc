@@ -1,26 +1,65 @@
 #include "policy/predict/predictor_set.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/assert.h"
+#include "policy/predict/association.h"
+#include "policy/predict/log_replay.h"
+#include "policy/predict/near.h"
 #include "policy/predict/stride.h"
 #include "policy/prefetch/ledger.h"
 
 namespace foreshard::policy {
 namespace {
 
-// The window of one stream takes at most this part of the cache.
+// One stream looks ahead by at most this part of the cache.
 constexpr uint64_t kCacheShare = 16;
+constexpr std::array<std::string_view, 6> kNames = {"log", "sequential", "stride", "near", "footprint", "association"};
+
+// The streams of the set, shown as an expert among the others.
+class StreamView : public Predictor {
+ public:
+  explicit StreamView(SequentialPredictor& streams) : streams_(streams) {}
+  std::string_view name() const override { return streams_.name(); }
+  void observe(const Observation& observation, std::vector<Candidate>& candidates) override {
+    streams_.observe(observation, candidates);
+  }
+  uint64_t memory_bytes_max() const override { return 0; }
+
+ private:
+  SequentialPredictor& streams_;
+};
 
 }  // namespace
 
-PredictorSet::PredictorSet(uint64_t cache_pages) {
-  const uint64_t window_pages_max = std::max<uint64_t>(cache_pages / kCacheShare, 1);
-  auto sequential = std::make_unique<SequentialPredictor>(
-      static_cast<uint32_t>(std::min<uint64_t>(window_pages_max, SequentialPredictor::kWindowPagesEver)));
-  sequential_ = sequential.get();
-  experts_.push_back(std::move(sequential));
-  experts_.push_back(std::make_unique<StridePredictor>());
+std::span<const std::string_view> PredictorSet::names() { return kNames; }
+
+PredictorSet::PredictorSet(uint64_t cache_pages, const std::vector<std::string>& names, const PageHistory& history)
+    : sequential_(static_cast<uint32_t>(
+          std::clamp<uint64_t>(cache_pages / kCacheShare, 1, SequentialPredictor::kAheadPagesMax))) {
+  for (const std::string& name : names)
+    ASSERT(std::find(kNames.begin(), kNames.end(), name) != kNames.end(), name.size());
+  for (const std::string_view name : kNames) {
+    if (!names.empty() && std::find(names.begin(), names.end(), name) == names.end()) continue;
+    const uint32_t sources = 3u << (experts_.size() * 2);
+    if (name == "log") {
+      log_sources_ = sources;
+      add(std::make_unique<LogReplayPredictor>());
+    } else if (name == "sequential") {
+      stream_sources_ = sources;
+      proposes_streams_ = true;
+      add(std::make_unique<StreamView>(sequential_));
+    } else if (name == "stride") {
+      add(std::make_unique<StridePredictor>());
+    } else if (name == "near") {
+      add(std::make_unique<NearPredictor>());
+    } else if (name == "footprint") {
+      add(std::make_unique<FootprintPredictor>(history));
+    } else {
+      add(std::make_unique<AssociationPredictor>());
+    }
+  }
 }
 
 void PredictorSet::add(std::unique_ptr<Predictor> expert) {
@@ -30,25 +69,20 @@ void PredictorSet::add(std::unique_ptr<Predictor> expert) {
 
 void PredictorSet::observe(const Observation& observation, std::vector<Candidate>& candidates) {
   const size_t before = candidates.size();
+  if (!proposes_streams_) {
+    sequential_.observe(observation, candidates);
+    candidates.resize(before);
+  }
   for (size_t expert = 0; expert < experts_.size(); ++expert) {
     const size_t first = candidates.size();
     experts_[expert]->observe(observation, candidates);
     for (size_t i = first; i < candidates.size(); ++i) candidates[i].expert = static_cast<uint8_t>(expert);
   }
-  // By insertion: they are few, equals keep their order, and nothing is allocated.
-  for (size_t i = before + 1; i < candidates.size(); ++i) {
-    const Candidate candidate = candidates[i];
-    size_t place = i;
-    for (; place > before && candidates[place - 1].confidence < candidate.confidence; --place) {
-      candidates[place] = candidates[place - 1];
-    }
-    candidates[place] = candidate;
-  }
   if (candidates.size() > before + kCandidatesMax) candidates.resize(before + kCandidatesMax);
 }
 
 uint64_t PredictorSet::memory_bytes_max() const {
-  uint64_t bytes = 0;
+  uint64_t bytes = sequential_.memory_bytes_max();
   for (const auto& expert : experts_) bytes += expert->memory_bytes_max();
   return bytes;
 }

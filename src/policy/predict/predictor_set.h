@@ -1,11 +1,14 @@
-// PredictorSet: the experts of one volume as one: shows them every observation and gathers what they propose, the
-// surest first. Owner: the Prefetcher. Memory: that of its experts.
+// PredictorSet: the experts of one volume as one: shows them every observation and gathers what they propose.
+// Owner: the Prefetcher. Memory: that of its experts.
 #pragma once
 
 #include <memory>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "policy/predict/page_history.h"
 #include "policy/predict/predictor.h"
 #include "policy/predict/sequential.h"
 
@@ -15,21 +18,29 @@ class PredictorSet {
  public:
   static constexpr size_t kCandidatesMax = 64;  // of one observation
 
-  // Sequential streams and strides, for a cache of so many pages.
-  explicit PredictorSet(uint64_t cache_pages);
+  // The names of the experts that there are.
+  static std::span<const std::string_view> names();
+  // For a cache of so many pages: the named experts, or all. A name that is none of names() is our own bug.
+  PredictorSet(uint64_t cache_pages, const std::vector<std::string>& names, const PageHistory& history);
   // Adds an expert behind the others; at most kExpertsMax - 1 in all, one index being the client's hints.
   void add(std::unique_ptr<Predictor> expert);
 
   void observe(const Observation& observation, std::vector<Candidate>& candidates);
-  // Whether a plain hit on this page should be observed all the same: a stream expects it.
-  bool awaits(uint64_t page) const { return sequential_->awaits(page); }
+  // Which kind of knowledge stands behind the sources (expert * 2 + rank, a bit each): 1 the log, whoever else; 2 a
+  // stream; 0 something else.
+  uint32_t kind_of(uint32_t sources) const {
+    return (sources & log_sources_) != 0 ? 1 : (sources & stream_sources_) != 0 ? 2 : 0;
+  }
+  const SequentialPredictor& stream() const { return sequential_; }
   uint32_t size() const { return static_cast<uint32_t>(experts_.size()); }
   std::string_view name(uint32_t expert) const { return experts_[expert]->name(); }
   uint64_t memory_bytes_max() const;
 
  private:
+  SequentialPredictor sequential_;  // always watches: its streams are features of every proposal
+  bool proposes_streams_ = false;
   std::vector<std::unique_ptr<Predictor>> experts_;
-  SequentialPredictor* sequential_;  // one of them
+  uint32_t log_sources_ = 0, stream_sources_ = 0;
 };
 
 }  // namespace foreshard::policy

@@ -1,101 +1,120 @@
 #include "policy/predict/sequential.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace foreshard::policy {
 namespace {
 
-constexpr uint32_t kProvenRequests = 3;   // from here on a stream may run out of order
-constexpr uint64_t kProvenPages = 256;    // from here on it may look further ahead
-constexpr uint64_t kLargePages = 8;
-constexpr uint32_t kFirstPagesMax = 8;
+constexpr uint32_t kLargePages = 8;
+constexpr uint32_t kCodeBehind = 7;
 
-// What is believed of a stream by how long it has run; each level's real worth is measured elsewhere.
-float confidence_after(uint32_t requests, uint64_t pages) {
-  if (requests == 0) return 0.1f;
-  if (pages >= kProvenPages) return 0.95f;
-  if (requests == 1) return 0.45f;
-  if (requests <= 3) return 0.55f;
-  if (requests <= 8) return 0.7f;
-  return 0.8f;
-}
+uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_width(value)); }
 
 }  // namespace
 
-SequentialPredictor::Stream* SequentialPredictor::find(uint64_t first, uint64_t end) {
-  Stream* nearest = nullptr;
-  for (Stream& stream : streams_) {
-    // Large requests that do not start on a page share one with what went before.
-    if (stream.next == first || (stream.next == first + 1 && end - first >= kLargePages)) return &stream;
-    if (stream.requests < kProvenRequests || stream.next == kUnused) continue;
-    // A little behind its front, or skipping forward within what was proposed.
-    const bool behind = end <= stream.next && stream.next - first <= stream.window_pages;
-    const bool ahead = first > stream.next && first <= stream.proposed_end;
-    const bool overlaps = first < stream.next && end > stream.next;
-    if (behind || ahead || overlaps) nearest = &stream;
+SequentialPredictor::Fit SequentialPredictor::find(uint64_t first, uint64_t end, uint32_t& place) const {
+  uint64_t best = kGapPagesMax + 1;
+  Fit fit = Fit::kNew;
+  for (uint32_t i = 0; i < kStreams; ++i) {
+    const uint64_t skipped = first - next_[i];  // wraps around for what lies behind
+    if (skipped == 0) {
+      place = i;
+      return Fit::kExact;
+    }
+    if (skipped < best) {
+      best = skipped;
+      place = i;
+      fit = Fit::kSkipped;
+    }
   }
-  return nearest;
-}
-
-SequentialPredictor::Stream& SequentialPredictor::oldest() {
-  Stream* oldest = &streams_[0];
-  for (Stream& stream : streams_) {
-    if (stream.last_used < oldest->last_used) oldest = &stream;
+  if (fit != Fit::kNew) return fit;
+  for (uint32_t i = 0; i < kStreams; ++i) {
+    const uint64_t behind = next_[i] - first;
+    if (next_[i] == kUnused || behind > kGapPagesMax + kLargePages || behind > streams_[i].pages) continue;
+    place = i;
+    return end > next_[i] ? Fit::kSkipped : Fit::kBehind;
   }
-  return *oldest;
+  return Fit::kNew;
 }
 
 void SequentialPredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
-  if (observation.write || observation.pages == 0) return;
+  if (!is_read(observation)) return;
   ++clock_;
-  const uint64_t end = observation.first_page + observation.pages;
-  if (Stream* stream = find(observation.first_page, end)) {
-    advance(*stream, observation, candidates);
+  const uint64_t first = observation.first_page, end = first + observation.pages;
+  uint32_t place = 0;
+  const Fit fit = find(first, end, place);
+  uint32_t gap_code = 0;
+  if (fit == Fit::kNew) {
+    for (uint32_t i = 1; i < kStreams; ++i) {
+      if (streams_[i].last_used < streams_[place].last_used) place = i;
+    }
+    streams_[place] = Stream{};
+    next_[place] = first;
   } else {
-    start(observation, candidates);
+    ++streams_[place].run;
+    if (fit == Fit::kSkipped) gap_code = std::min(log2_bucket(first > next_[place] ? first - next_[place] : 0), 6u);
+    if (fit == Fit::kBehind) gap_code = kCodeBehind;
   }
+  current_ = place;
+  Stream& stream = streams_[place];
+  advance(stream, observation);
+  next_[place] = std::max(next_[place], end);
+  propose(stream, next_[place], gap_code, observation, candidates);
 }
 
-void SequentialPredictor::start(const Observation& observation, std::vector<Candidate>& candidates) {
-  Stream& stream = oldest();
-  stream = Stream{};
-  stream.next = observation.first_page + observation.pages;
-  stream.proposed_end = stream.next;
-  stream.marker = stream.next;
+void SequentialPredictor::advance(Stream& stream, const Observation& observation) {
   stream.last_used = clock_;
-  stream.pages = observation.pages;
-  awaited_[slot_of(stream.next)] = stream.next;
-  // A guess that is worth something only on some volumes: there it will earn its opening in shadow.
-  const uint32_t pages = std::min(observation.pages * 2, kFirstPagesMax);
-  candidates.push_back({stream.next, pages, confidence_after(0, 0), 0});
+  stream.previous_pages = stream.request_pages;
+  stream.request_pages = observation.pages;
+  stream.pages += observation.pages;
+  if (stream.time_ns != 0 && observation.time_ns > stream.time_ns) {
+    const uint64_t passed = observation.time_ns - stream.time_ns;
+    stream.interval_ns = stream.interval_ns == 0 ? passed : (stream.interval_ns * 7 + passed) / 8;
+  }
+  stream.time_ns = observation.time_ns;
 }
 
-void SequentialPredictor::advance(Stream& stream, const Observation& observation, std::vector<Candidate>& candidates) {
-  const uint64_t end = observation.first_page + observation.pages;
-  stream.last_used = clock_;
-  if (end <= stream.next) return;  // one that was overtaken
-  stream.pages += end - stream.next;
-  stream.next = end;
-  ++stream.requests;
-  awaited_[slot_of(end)] = end;
-  if (stream.requests > 1 && end <= stream.marker && end + observation.pages <= stream.proposed_end) return;
+// What the stream reads while a fetch is on its way, twice over; at least its next two requests.
+uint64_t SequentialPredictor::ahead_pages(const Stream& stream, const Observation& observation) const {
+  uint64_t steps = kStepsAlways;
+  if (stream.run >= kProvenRequests) {
+    steps += std::min<uint64_t>(stream.run / 2, kPiecePagesMax);
+    // Beyond the bound it makes no difference how far away the data is.
+    if (stream.interval_ns != 0)
+      steps += 2 * std::min<uint64_t>(observation.fetch_latency_ns / stream.interval_ns, ahead_pages_max_);
+  }
+  const uint64_t pages_max = stream.run >= kProvenRequests ? std::max(stream.pages, uint64_t{kPiecePagesMax}) : kUnused;
+  return std::min({steps * stream.request_pages, pages_max, uint64_t{ahead_pages_max_}});
+}
 
-  const uint32_t usual_max = stream.pages >= kProvenPages ? kWindowPagesProvenMax : kWindowPagesMax;
-  const uint32_t pages_max =
-      std::min({std::max(usual_max, observation.pages * 4), kWindowPagesEver, window_pages_max_});
-  const uint32_t wanted = stream.window_pages == 0 ? observation.pages * 4 : stream.window_pages * 2;
-  stream.window_pages = std::clamp(wanted, std::min(4u, pages_max), pages_max);
-
-  // A client that reads further ahead than the cache has room for would only be given in pieces what it asks for
-  // anyway.
-  if (observation.outstanding_pages > window_pages_max_) return;
-
-  const uint64_t from = std::max(stream.proposed_end, stream.next);
-  const uint64_t to = std::max(from, stream.next) + stream.window_pages;
-  stream.marker = from;
-  stream.proposed_end = to;
-  const float confidence = confidence_after(stream.requests, stream.pages);
-  candidates.push_back({from, static_cast<uint32_t>(to - from), confidence, 0});
+void SequentialPredictor::propose(Stream& stream, uint64_t next, uint32_t gap_code, const Observation& observation,
+                                  std::vector<Candidate>& candidates) {
+  const uint32_t run = std::min(stream.run, 31u);
+  const auto push = [&](uint64_t first, uint64_t pages, uint32_t distance_code) {
+    Candidate candidate;
+    candidate.first_page = first;
+    candidate.pages = static_cast<uint32_t>(pages);
+    candidate.context = static_cast<uint16_t>((run * 8 + distance_code) * 8 + gap_code);
+    candidate.detail =
+        static_cast<uint16_t>(std::min(stream.previous_pages, 63u) * 64 + std::min(stream.request_pages, 63u));
+    candidates.push_back(candidate);
+  };
+  const uint64_t pages = observation.pages;
+  const uint64_t near_end = next + std::min<uint64_t>(pages * kStepsAlways, ahead_pages_max_);
+  uint32_t step = 0;
+  for (uint64_t page = next; page < near_end; page += pages) push(page, std::min(pages, near_end - page), step++);
+  // Further ahead, again when half of it is used up. A client that reads further ahead than there is room for would
+  // only be given in pieces what it asks for anyway.
+  const uint64_t ahead = ahead_pages(stream, observation);
+  if (next + ahead <= near_end || observation.outstanding_pages > ahead_pages_max_) return;
+  const uint64_t from = std::max(stream.proposed_end, near_end);
+  if (from > next + ahead / 2 && stream.proposed_end != 0) return;
+  for (uint64_t page = from; page < next + ahead; page += kPiecePagesMax) {
+    const uint64_t distance = (page - next) / pages;
+    push(page, std::min<uint64_t>(kPiecePagesMax, next + ahead - page), 2 + std::min(log2_bucket(distance) / 2, 5u));
+  }
+  stream.proposed_end = next + ahead;
 }
 
 }  // namespace foreshard::policy

@@ -1,15 +1,15 @@
-// SequentialPredictor: finds ascending streams among interleaved requests, in the manner of Linux' on-demand
-// readahead: the second request of a stream opens a window, the window doubles as the stream goes on, and the next
-// one is proposed when the stream enters the last, so that it arrives in time. A proven stream may run a little out
-// of order, as deep queues do, and looks further ahead.
+// SequentialPredictor: follows ascending streams among interleaved requests, and proposes the requests that continue
+// them. Every request may be the first of a stream: its two successors are proposed at once, and what a first
+// request, a second one or a long run is worth on this volume is left to the filter. A stream may skip a few pages
+// or run a little out of order, as deep queues do. One that has proved itself looks as far ahead as a fetch takes, in
+// large pieces.
 //
-// Owner: a PredictorSet. Memory: kStreams streams and the table of awaited pages, fixed.
-// Invariant: next <= proposed_end of a stream that has proposed, and nothing below `next` is ever proposed.
+// Owner: a PredictorSet. Memory: kStreams streams, fixed. Cost: one pass over the streams' next pages.
+// Invariant: nothing below `next` is proposed.
 #pragma once
 
 #include <array>
 
-#include "base/random.h"
 #include "policy/predict/predictor.h"
 
 namespace foreshard::policy {
@@ -17,47 +17,50 @@ namespace foreshard::policy {
 class SequentialPredictor : public Predictor {
  public:
   static constexpr uint32_t kStreams = 64;
-  static constexpr uint32_t kWindowPagesMax = 32;        // of a young stream of small requests: 128 KiB
-  static constexpr uint32_t kWindowPagesProvenMax = 256;  // of one that has kept going: 1 MiB
-  static constexpr uint32_t kWindowPagesEver = 1024;      // however large its requests
+  static constexpr uint64_t kGapPagesMax = 16;      // that a stream may skip
+  static constexpr uint32_t kStepsAlways = 2;       // requests proposed after each
+  static constexpr uint32_t kProvenRequests = 6;    // from here on a stream looks further ahead
+  static constexpr uint32_t kAheadPagesMax = 1024;  // but never further than this
+  static constexpr uint32_t kPiecePagesMax = 32;    // of what lies further ahead
 
-  // No window is larger than window_pages_max, whatever the requests: a window and its predecessor must fit the
-  // place that the cache has for them. Where that is less than the client has under way itself, nothing is proposed.
-  explicit SequentialPredictor(uint32_t window_pages_max = kWindowPagesEver) : window_pages_max_(window_pages_max) {}
+  // Never looks further ahead than so many pages, whatever the requests: there must be room for it in the cache.
+  // Where the client has more than that under way itself, nothing further is proposed.
+  explicit SequentialPredictor(uint32_t ahead_pages_max = kAheadPagesMax) : ahead_pages_max_(ahead_pages_max) {
+    next_.fill(kUnused);
+  }
   std::string_view name() const override { return "sequential"; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
   uint64_t memory_bytes_max() const override { return sizeof(*this); }
-  // Whether a stream expects its next request to start here. May be wrong about streams that ended.
-  bool awaits(uint64_t page) const { return awaited_[slot_of(page)] == page; }
+
+  // Of the stream that the last observed request belongs to.
+  uint32_t run() const { return streams_[current_].run; }
+  uint32_t previous_pages() const { return streams_[current_].previous_pages; }
 
  private:
   struct Stream {
-    uint64_t next = kUnused;     // where the following request should start
-    uint64_t proposed_end = 0;   // proposals reach up to here
-    uint64_t marker = 0;         // entering this page calls for the next window
-    uint64_t last_used = 0;
-    uint64_t pages = 0;          // run through so far
-    uint32_t window_pages = 0;
-    uint32_t requests = 0;       // that continued it
+    uint64_t proposed_end = 0;    // pieces reach up to here
+    uint64_t last_used = 0;       // observation
+    uint64_t time_ns = 0;         // of its last request
+    uint64_t interval_ns = 0;     // between requests, smoothed
+    uint32_t run = 0;             // requests that continued it
+    uint32_t request_pages = 0;   // of its last request
+    uint32_t previous_pages = 0;  // of the one before
+    uint64_t pages = 0;           // run through so far
   };
-  static constexpr uint64_t kUnused = UINT64_MAX;
-  static constexpr uint32_t kAwaited = 256;
+  static constexpr uint64_t kUnused = uint64_t{1} << 62;  // far from every page
+  enum class Fit : uint8_t { kNew, kExact, kSkipped, kBehind };
 
-  static uint32_t slot_of(uint64_t page) { return static_cast<uint32_t>(page * 0x9e3779b97f4a7c15ull >> 56); }
-  Stream* find(uint64_t first, uint64_t end);
-  Stream& oldest();
-  void start(const Observation& observation, std::vector<Candidate>& candidates);
-  void advance(Stream& stream, const Observation& observation, std::vector<Candidate>& candidates);
+  Fit find(uint64_t first, uint64_t end, uint32_t& place) const;
+  void advance(Stream& stream, const Observation& observation);
+  uint64_t ahead_pages(const Stream& stream, const Observation& observation) const;
+  void propose(Stream& stream, uint64_t next, uint32_t gap_code, const Observation& observation,
+               std::vector<Candidate>& candidates);
 
-  const uint32_t window_pages_max_;
+  const uint32_t ahead_pages_max_;
+  std::array<uint64_t, kStreams> next_;  // where each stream's following request should start
   std::array<Stream, kStreams> streams_{};
-  std::array<uint64_t, kAwaited> awaited_ = filled();
+  uint32_t current_ = 0;
   uint64_t clock_ = 0;  // requests observed
-  static std::array<uint64_t, kAwaited> filled() {
-    std::array<uint64_t, kAwaited> all;
-    all.fill(kUnused);
-    return all;
-  }
 };
 
 }  // namespace foreshard::policy

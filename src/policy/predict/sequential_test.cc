@@ -1,122 +1,168 @@
-// Shows that streams are found, also when many are interleaved and a little out of order, that their windows grow and
-// come in time, that pages are proposed once and only ahead, and that random requests start nothing.
+// Shows that the requests that continue a stream are proposed, also when many streams are interleaved, skip a little
+// or run a little out of order; that a proven stream looks as far ahead as a fetch takes, in pieces that do not
+// overlap and within its bound; and that nothing is ever proposed that lies behind the request.
 #include "policy/predict/sequential.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
+
+#include "base/random.h"
 
 namespace foreshard::policy {
 namespace {
 
-constexpr float kGuess = 0.2f;  // what a first request proposes lies below
-
 struct Watcher {
-  // Returns the pages that were proposed with more than a guess's confidence.
-  std::vector<uint64_t> read(uint64_t first, uint32_t pages) {
+  explicit Watcher(uint32_t room = SequentialPredictor::kAheadPagesMax) : predictor(room) {}
+  const std::vector<Candidate>& read(uint64_t first, uint32_t pages) {
     Observation observation;
+    observation.time_ns = time_ns += interval_ns;
     observation.first_page = first;
     observation.pages = pages;
     observation.missed_pages = pages;
     observation.outstanding_pages = outstanding_pages;
+    observation.fetch_latency_ns = fetch_latency_ns;
     candidates.clear();
     predictor.observe(observation, candidates);
-    std::vector<uint64_t> proposed;
     for (const Candidate& candidate : candidates) {
-      if (candidate.confidence < kGuess) continue;
-      for (uint32_t i = 0; i < candidate.pages; ++i) proposed.push_back(candidate.first_page + i);
+      EXPECT_GE(candidate.first_page, first + pages);
+      EXPECT_GE(candidate.pages, 1u);
+      for (uint32_t i = 0; i < candidate.pages; ++i) ahead.insert(candidate.first_page + i);
+      furthest = std::max(furthest, candidate.first_page + candidate.pages);
     }
-    return proposed;
+    return candidates;
+  }
+  bool covers(uint64_t first, uint32_t pages) const {
+    for (uint64_t page = first; page < first + pages; ++page) {
+      if (!ahead.contains(page)) return false;
+    }
+    return true;
   }
   SequentialPredictor predictor;
   std::vector<Candidate> candidates;
-  uint64_t outstanding_pages = 0;
+  std::set<uint64_t> ahead;  // every page proposed so far
+  uint64_t furthest = 0;
+  uint64_t outstanding_pages = 0, fetch_latency_ns = 0, interval_ns = 0, time_ns = 0;
 };
 
-TEST(Sequential, AStreamIsFoundAtItsSecondRequestAndThenCoveredAheadOfItself) {
+TEST(Sequential, TheNextTwoRequestsAreProposedAfterEveryRequest) {
   Watcher watcher;
-  EXPECT_TRUE(watcher.read(1000, 1).empty());
-  std::set<uint64_t> ahead;
-  for (uint64_t page = 1001; page < 3000; ++page) {
-    if (page > 1001) EXPECT_TRUE(ahead.contains(page)) << page;
-    for (const uint64_t proposed : watcher.read(page, 1)) {
-      EXPECT_GT(proposed, page);
-      EXPECT_TRUE(ahead.insert(proposed).second) << "proposed twice: " << proposed;
+  for (uint64_t first = 1000; first < 5000; first += 4) {
+    watcher.read(first, 4);
+    EXPECT_TRUE(watcher.covers(first + 4, 8)) << first;
+    EXPECT_LE(watcher.furthest, first + 4 + SequentialPredictor::kAheadPagesMax);
+  }
+}
+
+TEST(Sequential, APieceFurtherAheadIsProposedOnce) {
+  Watcher watcher;
+  std::set<uint64_t> in_pieces;
+  for (uint64_t page = 0; page < 2000; ++page) {
+    const std::vector<Candidate>& candidates = watcher.read(page, 1);
+    for (size_t i = SequentialPredictor::kStepsAlways; i < candidates.size(); ++i) {
+      EXPECT_LE(candidates[i].pages, SequentialPredictor::kPiecePagesMax);
+      for (uint32_t j = 0; j < candidates[i].pages; ++j) {
+        EXPECT_TRUE(in_pieces.insert(candidates[i].first_page + j).second) << page;
+      }
     }
-    // In time: the next request is never the first that was not proposed.
-    EXPECT_TRUE(ahead.contains(page + 1));
   }
-  EXPECT_LE(*ahead.rbegin(), 3000 + 2 * SequentialPredictor::kWindowPagesProvenMax);
+  EXPECT_GE(in_pieces.size(), 1900u);
 }
 
-TEST(Sequential, NothingIsProposedToAClientThatReadsFurtherAheadThanThereIsRoom) {
-  Watcher small{SequentialPredictor(16), {}, 17};
-  for (uint64_t page = 0; page < 10; ++page) EXPECT_TRUE(small.read(page, 1).empty()) << page;
-  small.outstanding_pages = 16;
-  EXPECT_FALSE(small.read(10, 1).empty());
-  // With room for more than that there is.
-  Watcher large;
-  large.outstanding_pages = 17;
-  size_t proposed = 0;
-  for (uint64_t page = 0; page < 10; ++page) proposed += large.read(page, 1).size();
-  EXPECT_GT(proposed, 0u);
-}
-
-TEST(Sequential, TheWindowDoublesUpToItsBound) {
+TEST(Sequential, AProvenStreamLooksAsFarAheadAsAFetchTakes) {
+  uint64_t ahead[2];
+  for (const bool far : {false, true}) {
+    Watcher watcher;
+    watcher.interval_ns = 1'000'000;
+    watcher.fetch_latency_ns = far ? 50'000'000 : 0;
+    for (uint64_t i = 0; i < 300; ++i) watcher.read(i * 2, 2);
+    ahead[far] = watcher.furthest - 600;
+  }
+  EXPECT_GE(ahead[1], 100u);  // the 50 requests that come while a fetch is on its way
+  EXPECT_LT(ahead[0], ahead[1]);
+  // However far away the data is, and however fast the reader.
   Watcher watcher;
-  std::vector<size_t> windows;
-  for (uint64_t page = 0; page < 200; ++page) {
-    const size_t pages = watcher.read(page, 1).size();
-    if (pages != 0) windows.push_back(pages);
+  watcher.interval_ns = 1;
+  watcher.fetch_latency_ns = uint64_t{1} << 63;
+  for (uint64_t i = 0; i < 3000; ++i) watcher.read(i, 1);
+  EXPECT_GT(watcher.furthest, 3000 + SequentialPredictor::kAheadPagesMax / 4);
+  EXPECT_LE(watcher.furthest, 3000 + SequentialPredictor::kAheadPagesMax);
+}
+
+TEST(Sequential, NothingIsProposedBeyondTheRoomThatThereIs) {
+  Watcher small(16);
+  for (uint64_t i = 0; i < 200; ++i) {
+    small.read(i * 12, 12);
+    EXPECT_LE(small.furthest, (i + 1) * 12 + 16);
   }
-  ASSERT_GE(windows.size(), 5u);
-  EXPECT_EQ(windows[0], 4u);
-  for (size_t i = 1; i < windows.size(); ++i) {
-    EXPECT_EQ(windows[i], std::min<size_t>(windows[i - 1] * 2, SequentialPredictor::kWindowPagesMax));
+  // To a client that has more than that under way itself only its next requests are proposed.
+  Watcher deep;
+  deep.outstanding_pages = SequentialPredictor::kAheadPagesMax + 1;
+  for (uint64_t page = 0; page < 200; ++page) {
+    EXPECT_LE(deep.read(page, 1).size(), SequentialPredictor::kStepsAlways);
   }
 }
 
 TEST(Sequential, ManyInterleavedStreamsAreKeptApart) {
   Watcher watcher;
-  std::set<uint64_t> ahead;
   uint64_t covered = 0;
   for (uint64_t step = 0; step < 64; ++step) {
     for (uint64_t stream = 0; stream < SequentialPredictor::kStreams; ++stream) {
       const uint64_t first = stream * 1'000'000 + step * 2;
-      covered += ahead.contains(first) && ahead.contains(first + 1);
-      for (const uint64_t page : watcher.read(first, 2)) {
-        EXPECT_EQ(page / 1'000'000, stream);
-        ahead.insert(page);
-      }
+      covered += watcher.covers(first, 2);
+      for (const Candidate& candidate : watcher.read(first, 2)) EXPECT_EQ(candidate.first_page / 1'000'000, stream);
+      EXPECT_EQ(watcher.predictor.run(), step);
     }
   }
-  // All but the first two requests of each stream.
-  EXPECT_EQ(covered, 62 * SequentialPredictor::kStreams);
+  EXPECT_EQ(covered, 63 * SequentialPredictor::kStreams);
 }
 
-TEST(Sequential, ADeepQueueMayReorderAProvenStream) {
+TEST(Sequential, ADeepQueueMayReorderAStream) {
   Watcher watcher;
-  std::set<uint64_t> ahead;
-  for (uint64_t request = 0; request < 8; ++request) {
-    for (const uint64_t page : watcher.read(request * 4, 4)) ahead.insert(page);
-  }
   uint64_t covered = 0;
-  for (uint64_t group = 2; group < 100; ++group) {
+  for (uint64_t group = 0; group < 100; ++group) {
     for (const uint64_t place : {1, 0, 3, 2}) {
       const uint64_t first = (group * 4 + place) * 4;
-      covered += ahead.contains(first);
-      for (const uint64_t page : watcher.read(first, 4)) ahead.insert(page);
+      covered += watcher.covers(first, 4);
+      watcher.read(first, 4);
     }
   }
-  EXPECT_GE(covered, 98u * 4 - 4);
+  EXPECT_GE(covered, 290u);  // three of four at least
 }
 
-TEST(Sequential, RandomRequestsProposeOnlyGuesses) {
+TEST(Sequential, AStreamMaySkipAFewPagesButNotMany) {
+  Watcher near, far;
+  for (uint64_t i = 0; i < 50; ++i) {
+    near.read(i * (2 + SequentialPredictor::kGapPagesMax), 2);
+    far.read(i * (3 + SequentialPredictor::kGapPagesMax), 2);
+    EXPECT_EQ(near.predictor.run(), i);
+    EXPECT_EQ(far.predictor.run(), 0u);
+  }
+}
+
+TEST(Sequential, RandomRequestsStartNoRun) {
   Watcher watcher;
   Random random(3);
-  uint64_t proposed = 0;
-  for (int i = 0; i < 20000; ++i) proposed += watcher.read(random.below(1u << 26), 1).size();
-  EXPECT_LE(proposed, 10u);
+  uint64_t runs = 0;
+  for (int i = 0; i < 20000; ++i) {
+    EXPECT_LE(watcher.read(random.below(1u << 26), 1).size(), SequentialPredictor::kStepsAlways);
+    runs += watcher.predictor.run() != 0;
+  }
+  EXPECT_LE(runs, 1000u);
+}
+
+TEST(Sequential, NothingIsProposedBehindARequestAndNeverMuch) {
+  Watcher watcher;  // whose read() checks the former
+  Random random(8);
+  uint64_t first = 0;
+  for (int i = 0; i < 20000; ++i) {
+    const auto pages = static_cast<uint32_t>(random.between(1, 40));
+    first = random.chance(0.7) ? first + random.below(60) : random.below(2000);
+    EXPECT_LE(watcher.read(first, pages).size(),
+              SequentialPredictor::kStepsAlways +
+                  SequentialPredictor::kAheadPagesMax / SequentialPredictor::kPiecePagesMax + 1);
+  }
 }
 
 TEST(Sequential, WritesAreNotStreams) {
@@ -130,24 +176,16 @@ TEST(Sequential, WritesAreNotStreams) {
     predictor.observe(observation, candidates);
   }
   EXPECT_TRUE(candidates.empty());
-}
-
-TEST(Sequential, ItAwaitsTheNextRequestOfEachStream) {
-  Watcher watcher;
-  for (uint64_t stream = 0; stream < 8; ++stream) watcher.read(stream * 1000, 4);
-  uint64_t awaited = 0;
-  for (uint64_t stream = 0; stream < 8; ++stream) awaited += watcher.predictor.awaits(stream * 1000 + 4);
-  EXPECT_GE(awaited, 7u);  // two may share a place in the table
-  EXPECT_FALSE(watcher.predictor.awaits(17));
+  EXPECT_EQ(predictor.run(), 0u);
 }
 
 TEST(Sequential, LargeRequestsThatDoNotStartOnAPageAreAStreamToo) {
   Watcher watcher;
-  std::set<uint64_t> ahead;
   for (uint64_t request = 0; request < 20; ++request) {
-    const uint64_t first = request * 32;
-    if (request > 1) EXPECT_TRUE(ahead.contains(first + 32)) << request;
-    for (const uint64_t page : watcher.read(first, 33)) ahead.insert(page);
+    if (request > 1) EXPECT_TRUE(watcher.covers(request * 32, 33)) << request;
+    watcher.read(request * 32, 33);
+    EXPECT_EQ(watcher.predictor.run(), request);
+    EXPECT_EQ(watcher.predictor.previous_pages(), request == 0 ? 0u : 33u);
   }
 }
 

@@ -8,17 +8,10 @@ namespace {
 
 uint32_t recent_slot(uint64_t page) { return static_cast<uint32_t>(page * 0x9e3779b97f4a7c15ull >> 57); }
 
-float confidence_after(uint32_t steps) {
-  if (steps <= 2) return 0.45f;
-  if (steps <= 4) return 0.6f;
-  if (steps <= 8) return 0.75f;
-  return 0.9f;
-}
-
 }  // namespace
 
 void StridePredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
-  if (observation.write || observation.pages == 0) return;
+  if (!is_read(observation)) return;
   ++clock_;
   if (continue_stream(observation, candidates)) return;
   start_stream(observation);
@@ -52,8 +45,12 @@ void StridePredictor::propose(Stream& stream, std::vector<Candidate>& candidates
   for (uint32_t step = stream.proposed + 1; step <= ahead; ++step) {
     const int64_t distance = stream.stride * static_cast<int64_t>(step);
     if (distance < 0 && stream.last < static_cast<uint64_t>(-distance)) break;
-    candidates.push_back(
-        {stream.last + static_cast<uint64_t>(distance), stream.pages, confidence_after(stream.steps), 0});
+    Candidate candidate;
+    candidate.first_page = stream.last + static_cast<uint64_t>(distance);
+    candidate.pages = stream.pages;
+    candidate.context = static_cast<uint16_t>(std::min(stream.steps, 31u) * 32 + step);
+    candidate.detail = static_cast<uint16_t>(std::clamp<int64_t>(stream.stride, -512, 511) + 512);
+    candidates.push_back(candidate);
   }
   stream.proposed = ahead;
 }
@@ -83,7 +80,11 @@ void StridePredictor::start_stream(const Observation& observation) {
     for (Stream& stream : streams_) {
       if (stream.last_used < place->last_used) place = &stream;
     }
-    *place = {.last = observation.first_page, .stride = stride, .pages = observation.pages, .steps = 1, .proposed = 0,
+    *place = {.last = observation.first_page,
+              .stride = stride,
+              .pages = observation.pages,
+              .steps = 1,
+              .proposed = 0,
               .last_used = clock_};
     return;
   }

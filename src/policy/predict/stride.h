@@ -17,7 +17,7 @@ class StridePredictor : public Predictor {
   static constexpr uint32_t kStreams = 32;
   static constexpr uint32_t kRecent = 32;
   static constexpr int64_t kStridePagesMax = 16384;  // 64 MiB
-  static constexpr uint32_t kStepsAhead = 4;          // of a young stream
+  static constexpr uint32_t kStepsAhead = 4;         // of a young stream
   static constexpr uint32_t kStepsAheadMax = 16;
 
   std::string_view name() const override { return "stride"; }
@@ -27,10 +27,10 @@ class StridePredictor : public Predictor {
  private:
   struct Stream {
     uint64_t last = 0;
-    int64_t stride = 0;      // 0: unused
-    uint32_t pages = 0;      // of its requests
-    uint32_t steps = 0;      // that kept the stride
-    uint32_t proposed = 0;   // steps proposed beyond the last
+    int64_t stride = 0;     // 0: unused
+    uint32_t pages = 0;     // of its requests
+    uint32_t steps = 0;     // that kept the stride
+    uint32_t proposed = 0;  // steps proposed beyond the last
     uint64_t last_used = 0;
   };
   static constexpr uint32_t kRecentSlots = 128;
@@ -42,8 +42,8 @@ class StridePredictor : public Predictor {
   void propose(Stream& stream, std::vector<Candidate>& candidates);
 
   std::array<Stream, kStreams> streams_{};
-  std::array<uint64_t, kRecent> recent_{};               // a ring of first pages
-  std::array<uint8_t, kRecentSlots> recent_counts_{};    // of the ring's pages by hash: 0 means surely not there
+  std::array<uint64_t, kRecent> recent_{};             // a ring of first pages
+  std::array<uint8_t, kRecentSlots> recent_counts_{};  // of the ring's pages by hash: 0 means surely not there
   uint64_t recent_next_ = 0;
   uint64_t clock_ = 0;
 };

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "base/random.h"
-#include "policy/predict/predictor_set.h"
 
 namespace foreshard::policy {
 namespace {
@@ -75,30 +74,6 @@ TEST(Stride, RandomRequestsSeldomLookLikeOne) {
   uint64_t proposed = 0;
   for (int i = 0; i < 20000; ++i) proposed += watcher.read(random.below(1u << 20), 1).size();
   EXPECT_LE(proposed, 200u);
-}
-
-TEST(PredictorSet, GathersTheExpertsTheSurestFirst) {
-  PredictorSet set(65536);
-  ASSERT_EQ(set.size(), 2u);
-  EXPECT_EQ(set.name(0), "sequential");
-  EXPECT_EQ(set.name(1), "stride");
-  EXPECT_LE(set.memory_bytes_max(), 16u << 10);
-  std::set<uint8_t> experts;
-  for (uint64_t i = 0; i < 50; ++i) {
-    for (const uint64_t first : {100000 + i, 900000 + i * 64}) {
-      Observation observation;
-      observation.first_page = first;
-      observation.pages = 1;
-      observation.missed_pages = 1;
-      std::vector<Candidate> candidates;
-      set.observe(observation, candidates);
-      for (size_t j = 0; j < candidates.size(); ++j) {
-        experts.insert(candidates[j].expert);
-        if (j > 0) EXPECT_GE(candidates[j - 1].confidence, candidates[j].confidence);
-      }
-    }
-  }
-  EXPECT_EQ(experts, (std::set<uint8_t>{0, 1}));
 }
 
 }  // namespace

@@ -1,60 +1,53 @@
-// The two brakes of prefetching. PrecisionGates stops, by expert and level of confidence, what has not been paying;
-// WasteBudget bounds what may be wasted in all. Both learn from the ledger's outcomes, shadow ones included, so that
-// what was stopped starts again when it would pay. Owner: the Prefetcher. Plain arithmetic, no clock.
+// The brakes of prefetching. Threshold says how probable a page must be to be fetched; it rises while precision is
+// below what the budget asks for, slowly and within bounds, since outcomes come late and in bursts. WasteBudget bounds
+// what may be wasted in all. Owner: the Prefetcher. Plain arithmetic, no clock.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
-
-#include "policy/prefetch/ledger.h"
+#include <string_view>
 
 namespace foreshard::policy {
 
-inline constexpr uint32_t kBuckets = 8;
+// What a volume may spend: normal looks for the fewest misses, frugal wants three of four fetched pages used.
+enum class PrefetchBudget : uint8_t { kNormal, kFrugal };
 
-// The level of an expert's stated confidence; what the level is worth is measured.
-inline uint8_t confidence_bucket(float confidence) {
-  if (!(confidence > 0)) return 0;
-  return static_cast<uint8_t>(confidence >= 1 ? kBuckets - 1 : static_cast<uint32_t>(confidence * kBuckets));
-}
+struct BudgetSettings {
+  double threshold = 0;        // of the probability, for a large request
+  double precision_min = 0;    // below it the threshold rises
+  double waste_share_max = 0;  // wasted pages as a share of the pages that the client read
+};
+BudgetSettings budget_settings(PrefetchBudget budget);
+std::string_view prefetch_budget_name(PrefetchBudget budget);  // "normal", "frugal"
 
-// For each (expert, bucket): the measured share of proposed pages that were used, forgetting slowly. Open above
-// the least precision; closed ones reopen a margin above it. What was never measured is believed if the expert
-// itself is confident, and must earn its opening in shadow otherwise.
-class PrecisionGates {
+class Threshold {
  public:
-  explicit PrecisionGates(double precision_min);
-  bool open(uint8_t expert, uint8_t bucket) const { return gate(expert, bucket).open; }
-  double precision(uint8_t expert, uint8_t bucket) const { return gate(expert, bucket).precision; }
-  // Closed, and by many samples hardly ever right.
-  bool hopeless(uint8_t expert, uint8_t bucket) const;
-  void learn(const PrefetchLedger::Outcome& outcome);
-  // Whether any level of the expert is open.
-  bool any_open(uint8_t expert) const;
-  uint64_t stops() const { return stops_; }
-  uint64_t starts() const { return starts_; }
+  explicit Threshold(const BudgetSettings& settings)
+      : base_(settings.threshold), precision_min_(settings.precision_min), value_(settings.threshold) {}
+  // Of a page whose request lacks so many pages, itself included. Never so much that nothing could pass: it is only
+  // by what passes that the threshold learns that times are better.
+  double of(uint32_t missing) const { return std::min(value_ * missing / (kHalfPages + missing), kSure); }
+  double value() const { return value_; }
+  // What came of an issued page.
+  void learn(bool used);
 
  private:
-  struct Gate {
-    double precision = 0;
-    uint32_t samples = 0;
-    bool open = false;
-  };
-  const Gate& gate(uint8_t expert, uint8_t bucket) const { return gates_[expert * kBuckets + bucket]; }
-  double precision_min_;
-  std::array<Gate, kExpertsMax * kBuckets> gates_{};
-  uint64_t stops_ = 0, starts_ = 0;
+  static constexpr double kHalfPages = 2;  // a request of so many asks for half of the threshold
+  static constexpr double kSure = 0.97;    // what is as probable as this is always worth a fetch
+  double base_, precision_min_, value_;
+  double precision_ = 0;
+  uint64_t outcomes_ = 0;
 };
 
 // Tokens are pages that may be wasted. Demand earns `share` of a token for each page read, a prefetched page that
-// turns out unused costs one, and what is still open is expected to cost what its precision says.
+// turns out unused costs one, and what is still open is expected to cost what its probability says.
 class WasteBudget {
  public:
   explicit WasteBudget(double share);
   void earn(uint64_t demand_pages);
   void waste() { tokens_ -= 1; }
-  // How many pages of this precision may be issued now, when so many prefetched ones are still open.
-  uint64_t affordable(double precision, uint64_t open_pages) const;
+  // How many pages of this probability may be issued now, when so many prefetched ones are still open.
+  uint64_t affordable(double probability, uint64_t open_pages) const;
   double tokens() const { return tokens_; }
 
  private:

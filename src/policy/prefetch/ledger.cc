@@ -7,12 +7,23 @@
 #include "base/random.h"
 
 namespace foreshard::policy {
+namespace {
 
-PrefetchLedger::PrefetchLedger(uint64_t records_max) {
-  const uint64_t records = std::bit_ceil(std::max<uint64_t>(records_max, 16));
-  ASSERT(records <= uint64_t{1} << 30, records);
-  ring_.resize(records);
-  table_.resize(records * 2);
+constexpr double kResidenceStep = 0.01;
+
+}  // namespace
+
+PrefetchLedger::PrefetchLedger(uint64_t issued_max, uint64_t shadow_max) {
+  ASSERT(std::max(issued_max, shadow_max) <= uint64_t{1} << 29, issued_max, shadow_max);
+  issued_.records.resize(std::bit_ceil(std::max<uint64_t>(issued_max, 16)));
+  shadow_.records.resize(std::bit_ceil(std::max<uint64_t>(shadow_max, 16)));
+  table_.resize(std::bit_ceil(2 * (issued_.records.size() + shadow_.records.size())));
+}
+
+uint32_t PrefetchLedger::record_of(const Entry& entry) {
+  const bool shadow = entry.state == State::kShadow;
+  const auto slot = static_cast<uint32_t>((entry.sequence - 1) % ring_of(entry).records.size());
+  return shadow ? static_cast<uint32_t>(issued_.records.size()) + slot : slot;
 }
 
 uint64_t PrefetchLedger::locate(uint64_t page) const {
@@ -28,9 +39,10 @@ PrefetchLedger::Entry* PrefetchLedger::find(uint64_t page) {
   return entry.sequence == 0 ? nullptr : &entry;
 }
 
-void PrefetchLedger::issue(uint64_t page, uint8_t expert, uint8_t bucket, bool shadow) {
+uint32_t PrefetchLedger::issue(uint64_t page, uint8_t expert, uint8_t confidence, bool shadow) {
   ASSERT(expert < kExpertsMax, expert);
-  if (next_ - oldest_ == ring_.size()) write_off_oldest();
+  Ring& ring = shadow ? shadow_ : issued_;
+  if (ring.next - ring.oldest == ring.records.size()) write_off_oldest(ring);
   if (Entry* old = find(page)) {
     ASSERT(old->state == State::kShadow, page);
     --shadow_waiting_;
@@ -40,27 +52,30 @@ void PrefetchLedger::issue(uint64_t page, uint8_t expert, uint8_t bucket, bool s
   }
   Entry& entry = table_[locate(page)];
   entry.page = page;
-  entry.sequence = sequence_of(next_);
+  entry.sequence = ring.sequence_of(ring.next);
   entry.state = shadow ? State::kShadow : State::kInFlight;
   entry.expert = expert;
-  entry.bucket = bucket & 0x7f;
+  entry.confidence = confidence & kConfidenceMax;
   entry.settled = false;
-  ring_[next_ % ring_.size()] = {page, clock_};
-  ++next_;
+  ring.records[ring.next % ring.records.size()] = {page, clock_};
+  ++ring.next;
   ++live_;
   PrefetchCounts& counts = counts_[expert];
   ++(shadow ? counts.shadow_issued : counts.issued);
   ++(shadow ? counts.shadow_waiting : counts.in_flight);
   ++(shadow ? shadow_waiting_ : in_flight_);
   open_ += !shadow;
+  return record_of(entry);
 }
 
-void PrefetchLedger::write_off_oldest() {
-  const Record& record = ring_[oldest_ % ring_.size()];
+void PrefetchLedger::write_off_oldest(Ring& ring) {
+  const Record& record = ring.records[ring.oldest % ring.records.size()];
   Entry* entry = find(record.page);
-  if (entry != nullptr && entry->sequence == sequence_of(oldest_)) end(*entry, false);
-  ++oldest_;
-  horizon_cursor_ = std::max(horizon_cursor_, oldest_);
+  if (entry != nullptr && &ring_of(*entry) == &ring && entry->sequence == ring.sequence_of(ring.oldest)) {
+    end(*entry, false);
+  }
+  ++ring.oldest;
+  ring.horizon_cursor = std::max(ring.horizon_cursor, ring.oldest);
 }
 
 void PrefetchLedger::fetched(uint64_t page) {
@@ -96,7 +111,10 @@ void PrefetchLedger::used(uint64_t page) {
 
 void PrefetchLedger::wasted(uint64_t page) {
   Entry* entry = find(page);
-  if (entry != nullptr && entry->state == State::kWaiting) end(*entry, false);
+  if (entry == nullptr || entry->state != State::kWaiting) return;
+  const auto stayed = static_cast<double>(clock_ - issued_.records[record_of(*entry)].clock);
+  residence_ += (stayed - residence_) * (residence_ == 0 ? 1 : kResidenceStep);
+  end(*entry, false);
 }
 
 void PrefetchLedger::overwritten(uint64_t page) {
@@ -104,28 +122,59 @@ void PrefetchLedger::overwritten(uint64_t page) {
   if (entry != nullptr && entry->state == State::kShadow) end(*entry, false);
 }
 
+void PrefetchLedger::demanded_range(uint64_t first_page, uint64_t pages) {
+  each(first_page, pages, &PrefetchLedger::demanded);
+}
+
+void PrefetchLedger::overwritten_range(uint64_t first_page, uint64_t pages) {
+  each(first_page, pages, &PrefetchLedger::overwritten);
+}
+
+void PrefetchLedger::each(uint64_t first_page, uint64_t pages, void (PrefetchLedger::*settle)(uint64_t)) {
+  if (pages <= issued_.next - issued_.oldest + shadow_.next - shadow_.oldest) {
+    for (uint64_t i = 0; i < pages; ++i) (this->*settle)(first_page + i);
+    return;
+  }
+  // A client may trim or write zeroes over gigabytes at once.
+  for (const Ring* ring : {&issued_, &shadow_}) {
+    for (uint64_t number = ring->oldest; number < ring->next; ++number) {
+      const uint64_t page = ring->records[number % ring->records.size()].page;
+      if (page - first_page < pages) (this->*settle)(page);
+    }
+  }
+}
+
 void PrefetchLedger::advance(uint64_t pages, uint64_t horizon) {
   clock_ += pages;
-  while (horizon_cursor_ < next_) {
-    const Record& record = ring_[horizon_cursor_ % ring_.size()];
+  pass_horizon(issued_, horizon);
+  pass_horizon(shadow_, horizon);
+}
+
+void PrefetchLedger::pass_horizon(Ring& ring, uint64_t horizon) {
+  for (; ring.horizon_cursor < ring.next; ++ring.horizon_cursor) {
+    const Record& record = ring.records[ring.horizon_cursor % ring.records.size()];
     if (record.clock + horizon > clock_) return;
     Entry* entry = find(record.page);
-    if (entry != nullptr && entry->sequence == sequence_of(horizon_cursor_)) {
-      if (entry->state == State::kShadow) {
-        end(*entry, false);
-      } else {
-        give_outcome(*entry, false);
-      }
+    if (entry == nullptr || &ring_of(*entry) != &ring) continue;
+    if (entry->sequence != ring.sequence_of(ring.horizon_cursor)) continue;
+    if (entry->state == State::kShadow) {
+      end(*entry, false);
+    } else {
+      give_outcome(*entry, false);
     }
-    ++horizon_cursor_;
   }
 }
 
 void PrefetchLedger::give_outcome(Entry& entry, bool used) {
-  if (entry.settled) return;
+  if (entry.settled && !used) return;
+  open_ -= !entry.settled && entry.state != State::kShadow;
+  outcomes_.push_back({.record = record_of(entry),
+                       .expert = entry.expert,
+                       .confidence = static_cast<uint8_t>(entry.confidence),
+                       .used = used,
+                       .shadow = entry.state == State::kShadow,
+                       .late = entry.settled});
   entry.settled = true;
-  open_ -= entry.state != State::kShadow;
-  outcomes_.push_back({entry.expert, static_cast<uint8_t>(entry.bucket), used, entry.state == State::kShadow});
 }
 
 void PrefetchLedger::count_end(const Entry& entry, bool used) {
@@ -140,9 +189,7 @@ void PrefetchLedger::count_end(const Entry& entry, bool used) {
       --in_flight_;
       --counts.in_flight;
       break;
-    case State::kWaiting:
-      --counts.waiting;
-      break;
+    case State::kWaiting: --counts.waiting; break;
   }
   ++(used ? counts.used : counts.wasted);
 }

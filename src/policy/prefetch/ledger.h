@@ -1,11 +1,12 @@
 // PrefetchLedger: remembers every page that was prefetched, or would have been in shadow, until it is known what
-// came of it. Owner: the Prefetcher. Bounded: records_max records in the order of issue; when they run out the
-// oldest is written off as wasted.
+// came of it. Owner: the Prefetcher. Bounded: so many records of each kind in the order of issue; when they run out
+// the oldest is written off as wasted.
 //
 // Two things are told apart. The counts say what truly happened: a prefetched page was used when a reader found it,
 // wasted when it left the cache unfound. The outcomes are what decisions learn from, and must not wait for an
 // eviction that a large cache may never make: a page unused for `horizon` further pages is an outcome "not used",
-// once; its count stays open. Shadow pages end at the horizon, being in no cache.
+// once; its count stays open, and its use after all is an outcome of its own. Shadow pages end at the horizon, being in
+// no cache.
 //
 // Invariant, per expert: issued = used + wasted + dropped + waiting + in flight, and
 // shadow_issued = shadow_used + shadow_wasted + shadow_waiting.
@@ -17,7 +18,7 @@
 
 namespace foreshard::policy {
 
-inline constexpr uint32_t kExpertsMax = 8;
+inline constexpr uint32_t kExpertsMax = 12;
 
 // In pages.
 struct PrefetchCounts {
@@ -34,18 +35,25 @@ struct PrefetchCounts {
 class PrefetchLedger {
  public:
   struct Outcome {
+    uint32_t record = 0;  // as issue() returned it
     uint8_t expert = 0;
-    uint8_t bucket = 0;
+    uint8_t confidence = 0;  // as it was issued
     bool used = false;
     bool shadow = false;
+    bool late = false;  // an issued page given as not used was used after all
   };
 
-  explicit PrefetchLedger(uint64_t records_max);
+  // How many pages at most are remembered that were issued, and that were issued in shadow.
+  PrefetchLedger(uint64_t issued_max, uint64_t shadow_max);
 
   bool contains(uint64_t page) const { return live_ != 0 && table_[locate(page)].sequence != 0; }
   bool in_shadow(uint64_t page) const { return contains(page) && table_[locate(page)].state == State::kShadow; }
-  // The page must not be contained, except in shadow: that record is withdrawn, as if it had never been.
-  void issue(uint64_t page, uint8_t expert, uint8_t bucket, bool shadow);
+  // The page must not be contained, except in shadow: that record is withdrawn, as if it had never been. Returns the
+  // record's number, below records(), by which outcomes name it until it is taken for another page: the outcome of
+  // what is written off for it is the last that means the other. `confidence`: at most kConfidenceMax.
+  static constexpr uint8_t kConfidenceMax = 127;
+  uint32_t records() const { return static_cast<uint32_t>(issued_.records.size() + shadow_.records.size()); }
+  uint32_t issue(uint64_t page, uint8_t expert, uint8_t confidence, bool shadow);
   // The page has arrived in the cache, or will not.
   void fetched(uint64_t page);
   void dropped(uint64_t page);
@@ -53,10 +61,12 @@ class PrefetchLedger {
   // cache is settled by used(), as the cache saw its first use.
   void demanded(uint64_t page);
   void used(uint64_t page);
+  void demanded_range(uint64_t first_page, uint64_t pages);
   // It left the cache unused.
   void wasted(uint64_t page);
   // A write made a shadow page pointless.
   void overwritten(uint64_t page);
+  void overwritten_range(uint64_t first_page, uint64_t pages);
   // `pages` more have gone into the cache; `horizon`: after how many of them a page counts as not used.
   void advance(uint64_t pages, uint64_t horizon);
 
@@ -67,7 +77,11 @@ class PrefetchLedger {
   // Truly issued pages whose outcome is not known yet.
   uint64_t open() const { return open_; }
   uint64_t shadow_waiting() const { return shadow_waiting_; }
-  uint64_t memory_bytes_max() const { return table_.size() * sizeof(Entry) + ring_.size() * sizeof(Record); }
+  // For how many further pages a prefetched one that nobody uses stays in the cache, smoothed; 0: not known yet.
+  double residence() const { return residence_; }
+  uint64_t memory_bytes_max() const {
+    return table_.size() * sizeof(Entry) + (issued_.records.size() + shadow_.records.size()) * sizeof(Record);
+  }
 
  private:
   enum class State : uint8_t { kInFlight, kWaiting, kShadow };
@@ -76,7 +90,7 @@ class PrefetchLedger {
     uint32_t sequence = 0;  // of its record, never 0 while live
     State state = State::kShadow;
     uint8_t expert = 0;
-    uint8_t bucket : 7 = 0;
+    uint8_t confidence : 7 = 0;
     bool settled : 1 = false;  // its outcome has been given
     uint8_t padding = 0;
   };
@@ -92,14 +106,26 @@ class PrefetchLedger {
   void count_end(const Entry& entry, bool used);
   void end(Entry& entry, bool used);
   void remove(Entry& entry);
-  uint32_t sequence_of(uint64_t record) const { return static_cast<uint32_t>(record % (ring_.size() * 2)) + 1; }
-  void write_off_oldest();
+  struct Ring;
+  Ring& ring_of(const Entry& entry) { return entry.state == State::kShadow ? shadow_ : issued_; }
+  uint32_t record_of(const Entry& entry);
+  void write_off_oldest(Ring& ring);
+  void pass_horizon(Ring& ring, uint64_t horizon);
+  // Does it to the pages of the range that are held, in time of the smaller of the range and the records.
+  void each(uint64_t first_page, uint64_t pages, void (PrefetchLedger::*settle)(uint64_t));
 
-  std::vector<Entry> table_;   // open addressing, a power of two, at most half full
-  std::vector<Record> ring_;   // records [oldest_, next_) by number modulo its size
-  uint64_t oldest_ = 0, next_ = 0;
-  uint64_t horizon_cursor_ = 0;  // records before it are past the horizon
-  uint64_t clock_ = 0;           // pages that have gone into the cache
+  // Records [oldest, next) by number modulo its size.
+  struct Ring {
+    std::vector<Record> records;
+    uint64_t oldest = 0, next = 0;
+    uint64_t horizon_cursor = 0;  // records before it are past the horizon
+    uint32_t sequence_of(uint64_t record) const { return static_cast<uint32_t>(record % (records.size() * 2)) + 1; }
+  };
+
+  std::vector<Entry> table_;  // open addressing, a power of two, at most half full
+  Ring issued_, shadow_;      // what is proposed in shadow is more, and must not push out what was fetched
+  uint64_t clock_ = 0;        // pages that have gone into the cache
+  double residence_ = 0;
   uint64_t live_ = 0, in_flight_ = 0, open_ = 0, shadow_waiting_ = 0;
   std::array<PrefetchCounts, kExpertsMax> counts_{};
   std::vector<Outcome> outcomes_;

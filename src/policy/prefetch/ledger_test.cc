@@ -1,10 +1,14 @@
-// Shows the law of conservation (issued = used + wasted + dropped + waiting + in flight, and the like for shadow)
-// after every one of many random events, against a plain map; and that outcomes come once for every page, in time.
+// Shows, against a plain list of everything issued, what the ledger holds, counts and gives out after every one of
+// many random events, write-offs of full rings and horizons included: the law of conservation (issued = used + wasted
+// + dropped + waiting + in flight, and the like for shadow), one outcome to learn from for every page in time,
+// another one where a page was used after all, and each naming the record that issue() named.
 #include "policy/prefetch/ledger.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
+#include <vector>
 
 #include "base/random.h"
 
@@ -17,125 +21,321 @@ void expect_conserved(const PrefetchCounts& counts) {
   ASSERT_LE(counts.late, counts.used);
 }
 
-enum class Is { kInFlight, kWaiting, kShadow };
+void expect_equal(const PrefetchCounts& a, const PrefetchCounts& b) {
+  ASSERT_EQ(a.issued, b.issued);
+  ASSERT_EQ(a.used, b.used);
+  ASSERT_EQ(a.late, b.late);
+  ASSERT_EQ(a.wasted, b.wasted);
+  ASSERT_EQ(a.dropped, b.dropped);
+  ASSERT_EQ(a.waiting, b.waiting);
+  ASSERT_EQ(a.in_flight, b.in_flight);
+  ASSERT_EQ(a.shadow_issued, b.shadow_issued);
+  ASSERT_EQ(a.shadow_used, b.shadow_used);
+  ASSERT_EQ(a.shadow_wasted, b.shadow_wasted);
+  ASSERT_EQ(a.shadow_waiting, b.shadow_waiting);
+}
 
-TEST(Ledger, ConservesPagesUnderRandomEvents) {
-  for (uint64_t seed = 1; seed <= 4; ++seed) {
-    Random random(seed);
-    PrefetchLedger ledger(1024);
-    std::map<uint64_t, Is> model;
-    PrefetchCounts expected;
-    for (int i = 0; i < 8000; ++i) {
-      const uint64_t page = random.below(700);
-      const auto place = model.find(page);
-      const bool there = place != model.end();
-      ASSERT_EQ(ledger.contains(page), there);
-      ASSERT_EQ(ledger.in_shadow(page), there && place->second == Is::kShadow);
-      const auto end = [&](Is is, uint64_t& counter) {
-        if (!there || place->second != is) return;
-        model.erase(place);
-        ++counter;
-      };
-      switch (random.below(8)) {
-        case 0:
-        case 1: {
-          if (there && place->second != Is::kShadow) break;
-          expected.shadow_issued -= there;
-          const bool shadow = random.chance(0.4);
-          ledger.issue(page, 2, static_cast<uint8_t>(random.below(8)), shadow);
-          model[page] = shadow ? Is::kShadow : Is::kInFlight;
-          ++(shadow ? expected.shadow_issued : expected.issued);
-          break;
-        }
-        case 2:
-          ledger.fetched(page);
-          if (there && place->second == Is::kInFlight) place->second = Is::kWaiting;
-          break;
-        case 3:
-          ledger.dropped(page);
-          end(Is::kInFlight, expected.dropped);
-          break;
-        case 4:
-          ledger.demanded(page);
-          if (there && place->second == Is::kInFlight) ++expected.late;
-          if (there && place->second == Is::kShadow) {
-            end(Is::kShadow, expected.shadow_used);
-          } else {
-            end(Is::kInFlight, expected.used);
-          }
-          break;
-        case 5:
-          ledger.used(page);
-          end(Is::kWaiting, expected.used);
-          break;
-        case 6:
-          ledger.wasted(page);
-          end(Is::kWaiting, expected.wasted);
-          break;
-        case 7:
-          ledger.overwritten(page);
-          end(Is::kShadow, expected.shadow_wasted);
-          break;
+// Every page that was ever issued, in a list for each kind; nothing is forgotten, and everything is looked for.
+struct Model {
+  enum class Is { kInFlight, kWaiting, kShadow, kEnded };
+  struct Issued {
+    uint64_t page;
+    Is is;
+    uint8_t expert, confidence;
+    uint32_t record;
+    uint64_t clock;
+    bool settled;
+  };
+  std::vector<Issued> lists[2];  // by shadow
+  size_t sizes[2];
+  uint64_t clock = 0;
+  std::map<uint8_t, PrefetchCounts> counts;
+  std::vector<PrefetchLedger::Outcome> outcomes;
+
+  Issued* find(uint64_t page) {
+    for (auto& list : lists) {
+      for (size_t i = list.size(); i-- > 0;) {
+        if (list[i].page == page && list[i].is != Is::kEnded) return &list[i];
       }
-      const PrefetchCounts& counts = ledger.counts(2);
-      expect_conserved(counts);
-      ASSERT_EQ(counts.issued, expected.issued);
-      ASSERT_EQ(counts.shadow_issued, expected.shadow_issued);
-      ASSERT_EQ(counts.late, expected.late);
-      ASSERT_EQ(counts.dropped, expected.dropped);
-      // The ring may run out of records of pages that came and went, and write off an old one.
-      ASSERT_GE(counts.wasted, expected.wasted);
-      std::erase_if(model, [&](const auto& held) { return !ledger.contains(held.first); });
-      expected.used = counts.used;
-      expected.wasted = counts.wasted;
-      expected.shadow_used = counts.shadow_used;
-      expected.shadow_wasted = counts.shadow_wasted;
-      ASSERT_EQ(counts.waiting + counts.in_flight + counts.shadow_waiting, model.size());
+    }
+    return nullptr;
+  }
+  void settle(Issued& issued, bool used) {
+    const bool shadow = issued.is == Is::kShadow;
+    if (used || !issued.settled) {
+      outcomes.push_back({issued.record, issued.expert, issued.confidence, used, shadow, issued.settled});
+    }
+    issued.settled = true;
+  }
+  void end(Issued& issued, bool used) {
+    settle(issued, used);
+    PrefetchCounts& of = counts[issued.expert];
+    if (issued.is == Is::kShadow) {
+      --of.shadow_waiting;
+      ++(used ? of.shadow_used : of.shadow_wasted);
+    } else {
+      --(issued.is == Is::kInFlight ? of.in_flight : of.waiting);
+      ++(used ? of.used : of.wasted);
+    }
+    issued.is = Is::kEnded;
+  }
+  // Before the record is known.
+  void make_room(bool shadow) {
+    std::vector<Issued>& list = lists[shadow];
+    if (list.size() < sizes[shadow]) return;
+    Issued& oldest = list[list.size() - sizes[shadow]];
+    if (oldest.is != Is::kEnded) end(oldest, false);
+  }
+  void issue(uint64_t page, uint8_t expert, uint8_t confidence, bool shadow, uint32_t record) {
+    if (Issued* old = find(page)) {
+      --counts[old->expert].shadow_waiting;
+      --counts[old->expert].shadow_issued;
+      old->is = Is::kEnded;
+    }
+    lists[shadow].push_back({page, shadow ? Is::kShadow : Is::kInFlight, expert, confidence, record, clock, false});
+    PrefetchCounts& of = counts[expert];
+    ++(shadow ? of.shadow_issued : of.issued);
+    ++(shadow ? of.shadow_waiting : of.in_flight);
+  }
+  void advance(uint64_t pages, uint64_t horizon) {
+    clock += pages;
+    for (auto& list : lists) {
+      for (Issued& issued : list) {
+        if (issued.is == Is::kEnded || issued.clock + horizon > clock) continue;
+        issued.is == Is::kShadow ? end(issued, false) : settle(issued, false);
+      }
+    }
+  }
+};
+
+void compare(PrefetchLedger& ledger, Model& model) {
+  ASSERT_EQ(ledger.outcomes().size(), model.outcomes.size());
+  for (size_t i = 0; i < model.outcomes.size(); ++i) {
+    const PrefetchLedger::Outcome& a = ledger.outcomes()[i];
+    const PrefetchLedger::Outcome& b = model.outcomes[i];
+    ASSERT_EQ(a.record, b.record);
+    ASSERT_EQ(a.expert, b.expert);
+    ASSERT_EQ(a.confidence, b.confidence);
+    ASSERT_EQ(a.used, b.used);
+    ASSERT_EQ(a.shadow, b.shadow);
+    ASSERT_EQ(a.late, b.late);
+  }
+  ledger.outcomes().clear();
+  model.outcomes.clear();
+  uint64_t in_flight = 0, open = 0, shadow = 0;
+  for (auto& list : model.lists) {
+    for (const Model::Issued& issued : list) {
+      in_flight += issued.is == Model::Is::kInFlight;
+      shadow += issued.is == Model::Is::kShadow;
+      open += (issued.is == Model::Is::kInFlight || issued.is == Model::Is::kWaiting) && !issued.settled;
+    }
+  }
+  ASSERT_EQ(ledger.in_flight(), in_flight);
+  ASSERT_EQ(ledger.shadow_waiting(), shadow);
+  ASSERT_EQ(ledger.open(), open);
+  for (uint8_t expert = 0; expert < 4; ++expert) {
+    ASSERT_NO_FATAL_FAILURE(expect_conserved(ledger.counts(expert)));
+    ASSERT_NO_FATAL_FAILURE(expect_equal(ledger.counts(expert), model.counts[expert]));
+  }
+}
+
+void random_event(PrefetchLedger& ledger, Model& model, Random& random, uint64_t pages) {
+  using Is = Model::Is;
+  // Some page numbers are as large as they get.
+  const uint64_t number = random.below(pages);
+  const uint64_t page = number % 8 == 7 ? UINT64_MAX - number : number;
+  Model::Issued* held = model.find(page);
+  ASSERT_EQ(ledger.contains(page), held != nullptr);
+  ASSERT_EQ(ledger.in_shadow(page), held != nullptr && held->is == Is::kShadow);
+  switch (random.below(10)) {
+    case 0:
+    case 1:
+    case 2:
+    case 3: {
+      if (held != nullptr && held->is != Is::kShadow) return;
+      const bool shadow = random.chance(0.5);
+      const auto expert = static_cast<uint8_t>(random.below(4));
+      const auto confidence = static_cast<uint8_t>(random.below(PrefetchLedger::kConfidenceMax + 1));
+      model.make_room(shadow);
+      const uint32_t record = ledger.issue(page, expert, confidence, shadow);
+      model.issue(page, expert, confidence, shadow, record);
+      ASSERT_LT(record, ledger.records());
+      ASSERT_EQ(record >= model.sizes[0], shadow);
+      return;
+    }
+    case 4:
+      ledger.fetched(page);
+      if (held == nullptr || held->is != Is::kInFlight) return;
+      held->is = Is::kWaiting;
+      --model.counts[held->expert].in_flight;
+      ++model.counts[held->expert].waiting;
+      return;
+    case 5:
+      ledger.dropped(page);
+      if (held == nullptr || held->is != Is::kInFlight) return;
+      --model.counts[held->expert].in_flight;
+      ++model.counts[held->expert].dropped;
+      held->is = Is::kEnded;
+      return;
+    case 6:
+      ledger.demanded(page);
+      if (held == nullptr || held->is == Is::kWaiting) return;
+      model.counts[held->expert].late += held->is == Is::kInFlight;
+      return model.end(*held, true);
+    case 7:
+      ledger.used(page);
+      if (held != nullptr && held->is == Is::kWaiting) model.end(*held, true);
+      return;
+    case 8:
+      ledger.wasted(page);
+      if (held != nullptr && held->is == Is::kWaiting) model.end(*held, false);
+      return;
+    default:
+      if (random.chance(0.5)) {
+        ledger.overwritten(page);
+        if (held != nullptr && held->is == Is::kShadow) model.end(*held, false);
+        return;
+      }
+      const uint64_t passed = random.below(4), horizon = random.between(5, 40);
+      ledger.advance(passed, horizon);
+      model.advance(passed, horizon);
+  }
+}
+
+TEST(Ledger, IsWhatAPlainListOfAllThatWasIssuedSays) {
+  for (uint64_t seed = 1; seed <= 6; ++seed) {
+    Random random(seed);
+    // Few pages never fill the rings, many fill them all the time.
+    const uint64_t pages = seed % 2 == 0 ? 24 : 300;
+    PrefetchLedger ledger(seed < 4 ? 16 : 64, 32);
+    Model model;
+    model.sizes[0] = seed < 4 ? 16 : 64;
+    model.sizes[1] = 32;
+    ASSERT_EQ(ledger.records(), model.sizes[0] + model.sizes[1]);
+    for (int i = 0; i < 3000; ++i) {
+      ASSERT_NO_FATAL_FAILURE(random_event(ledger, model, random, pages));
+      ASSERT_NO_FATAL_FAILURE(compare(ledger, model)) << "seed " << seed << " event " << i;
     }
   }
 }
 
+// A range settles what its pages one by one would, be it small or larger than all that is held.
+TEST(Ledger, ARangeIsAllOfItsPages) {
+  for (const bool write : {false, true}) {
+    Random random(8);
+    PrefetchLedger ranges(64, 128), pages(64, 128);
+    for (int i = 0; i < 2000; ++i) {
+      const uint64_t page = random.below(400);
+      const bool shadow = random.chance(0.6), arrive = random.chance(0.5);
+      if (!pages.contains(page)) {
+        for (PrefetchLedger* ledger : {&ranges, &pages}) {
+          ledger->issue(page, 1, 5, shadow);
+          if (arrive) ledger->fetched(page);
+        }
+      }
+      if (random.chance(0.05)) {
+        const uint64_t first = random.below(400), count = random.chance(0.5) ? random.below(20) : random.below(300);
+        for (uint64_t one = first; one < first + count; ++one) write ? pages.overwritten(one) : pages.demanded(one);
+        write ? ranges.overwritten_range(first, count) : ranges.demanded_range(first, count);
+      }
+      ASSERT_EQ(ranges.outcomes().size(), pages.outcomes().size());
+      ASSERT_NO_FATAL_FAILURE(expect_equal(ranges.counts(1), pages.counts(1)));
+    }
+    EXPECT_GT(write ? pages.counts(1).shadow_wasted : pages.counts(1).late, 100u);
+    write ? ranges.overwritten_range(0, UINT64_MAX) : ranges.demanded_range(0, UINT64_MAX);
+    EXPECT_EQ(ranges.shadow_waiting(), 0u);
+    if (!write) EXPECT_EQ(ranges.in_flight(), 0u);
+  }
+}
+
 TEST(Ledger, EveryPageHasOneOutcomeAtTheHorizonOrBefore) {
-  PrefetchLedger ledger(1024);
+  PrefetchLedger ledger(1024, 1024);
+  std::vector<uint32_t> records(100);
+  const auto learned = [&] {
+    return std::count_if(ledger.outcomes().begin(), ledger.outcomes().end(), [](const auto& o) { return !o.late; });
+  };
   for (uint64_t page = 0; page < 100; ++page) {
-    ledger.issue(page, 1, 3, page % 2 == 0);
+    records[page] = ledger.issue(page, 1, 3, page % 2 == 0);
     ledger.fetched(page);
   }
   for (uint64_t page = 0; page < 20; ++page) page % 2 == 0 ? ledger.demanded(page) : ledger.used(page);
-  EXPECT_EQ(ledger.outcomes().size(), 20u);
+  EXPECT_EQ(learned(), 20);
   EXPECT_EQ(ledger.open(), 40u);
   ledger.advance(999, 1000);
-  EXPECT_EQ(ledger.outcomes().size(), 20u);
+  EXPECT_EQ(learned(), 20);
   ledger.advance(1, 1000);
-  EXPECT_EQ(ledger.outcomes().size(), 100u);
+  EXPECT_EQ(learned(), 100);
   EXPECT_EQ(ledger.open(), 0u);
-  // Shadow pages have ended; real ones stay until the cache says what became of them, without a second outcome.
+  // Shadow pages have ended; real ones stay until the cache says what became of them, without a second one to learn.
   EXPECT_EQ(ledger.counts(1).shadow_waiting, 0u);
   EXPECT_EQ(ledger.counts(1).waiting, 40u);
   for (uint64_t page = 21; page < 100; page += 2) page % 4 == 1 ? ledger.used(page) : ledger.wasted(page);
-  EXPECT_EQ(ledger.outcomes().size(), 100u);
+  EXPECT_EQ(learned(), 100);
+  EXPECT_EQ(ledger.outcomes().size(), 120u);  // half of those given up were used after all
   EXPECT_EQ(ledger.counts(1).waiting, 0u);
   expect_conserved(ledger.counts(1));
-  uint64_t used = 0;
+  std::map<uint32_t, int> seen;
   for (const PrefetchLedger::Outcome& outcome : ledger.outcomes()) {
-    used += outcome.used;
     EXPECT_EQ(outcome.expert, 1);
-    EXPECT_EQ(outcome.bucket, 3);
+    EXPECT_EQ(outcome.confidence, 3);
+    seen[outcome.record] += outcome.late ? 0 : 1;
   }
-  EXPECT_EQ(used, 20u);
+  for (const uint32_t record : records) EXPECT_EQ(seen[record], 1);
 }
 
-TEST(Ledger, WritesTheOldestOffWhenItIsFull) {
-  PrefetchLedger ledger(64);
+TEST(Ledger, WritesTheOldestOffWhenItIsFullAndKeepsTheKindsApart) {
+  PrefetchLedger ledger(64, 128);
   for (uint64_t page = 0; page < 1000; ++page) {
     ledger.issue(page, 0, 0, false);
     ledger.fetched(page);
+    ledger.issue(10000 + page, 0, 0, true);
     expect_conserved(ledger.counts(0));
   }
   EXPECT_EQ(ledger.counts(0).waiting, 64u);
   EXPECT_EQ(ledger.counts(0).wasted, 936u);
   EXPECT_FALSE(ledger.contains(935));
   EXPECT_TRUE(ledger.contains(936));
+  EXPECT_EQ(ledger.counts(0).shadow_waiting, 128u);
+  EXPECT_EQ(ledger.counts(0).shadow_wasted, 872u);
+  EXPECT_FALSE(ledger.contains(10871));
+  EXPECT_TRUE(ledger.contains(10872));
+  // Whatever is proposed in shadow pushes nothing out that was fetched.
+  for (uint64_t page = 20000; page < 21000; ++page) ledger.issue(page, 0, 0, true);
+  EXPECT_EQ(ledger.counts(0).waiting, 64u);
+}
+
+// The owner keeps something by the record's number: it must look at this outcome before it writes over it.
+TEST(Ledger, WhatIsWrittenOffComesOutTogetherWithItsNumber) {
+  for (const bool shadow : {false, true}) {
+    PrefetchLedger ledger(16, 16);
+    std::map<uint64_t, uint32_t> number_of;
+    for (uint64_t page = 0; page < 100; ++page) {
+      const uint32_t number = ledger.issue(page, 1, static_cast<uint8_t>(page), shadow);
+      if (page >= 16) {
+        ASSERT_FALSE(ledger.outcomes().empty());
+        for (const PrefetchLedger::Outcome& outcome : ledger.outcomes()) {
+          EXPECT_EQ(outcome.record, number);
+          EXPECT_EQ(outcome.record, number_of[page - 16]);
+          EXPECT_EQ(outcome.confidence, page - 16);
+        }
+      }
+      number_of[page] = number;
+      ledger.outcomes().clear();
+    }
+  }
+}
+
+TEST(Ledger, ResidenceIsHowLongWastedPagesStayed) {
+  PrefetchLedger ledger(1024, 16);
+  EXPECT_EQ(ledger.residence(), 0);
+  for (uint64_t page = 0; page < 3000; ++page) {
+    ledger.issue(page, 0, 0, false);
+    ledger.fetched(page);
+    ledger.advance(1, 100);
+    if (page >= 500) ledger.wasted(page - 500);
+    ledger.outcomes().clear();
+  }
+  EXPECT_NEAR(ledger.residence(), 501, 1);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "policy/prefetch/prefetcher.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "base/bytes.h"
@@ -8,12 +9,19 @@
 namespace foreshard::policy {
 namespace {
 
-// Records in the ledger: as many as the cache has pages, within reason; 48 bytes each.
-constexpr uint64_t kRecordsMin = 4096;
-constexpr uint64_t kRecordsMax = 1u << 19;
-constexpr uint64_t kHorizonFirst = 256;
-constexpr uint64_t kHopelessShare = 8;
+// Records in the ledger: of issued pages as many as the cache has pages, within reason.
+constexpr uint64_t kIssuedMin = 4096;
+constexpr uint64_t kIssuedMax = 1u << 16;
+constexpr uint64_t kShadowRecords = 1u << 13;
+constexpr float kUnlikelyBelow = 0.2f;  // of such proposals one in kUnlikelyShare is followed and stands for the others
+constexpr uint8_t kUnlikelyShare = 4;
+constexpr uint64_t kUnlikelyAfter = 50'000;  // examples; before, each is needed
+constexpr uint64_t kHorizonFirst = 32;
 constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
+constexpr uint64_t kActiveRequests = 4096;
+constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
+constexpr uint64_t kStoppedShare = 8;     // of which one in so many is looked at still
+constexpr uint64_t kLatencyShare = 8;
 
 double share(uint64_t part, uint64_t rest) {
   return part + rest == 0 ? 0 : static_cast<double>(part) / static_cast<double>(part + rest);
@@ -33,6 +41,8 @@ void add(PrefetchCounts& total, const PrefetchCounts& counts) {
   total.shadow_waiting += counts.shadow_waiting;
 }
 
+uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_width(value)); }
+
 }  // namespace
 
 double PrefetchStatistics::precision() const { return share(total.used, total.wasted); }
@@ -40,12 +50,9 @@ double PrefetchStatistics::shadow_precision() const { return share(total.shadow_
 
 std::string_view prefetch_mode_name(PrefetchMode mode) {
   switch (mode) {
-    case PrefetchMode::kOff:
-      return "off";
-    case PrefetchMode::kShadow:
-      return "shadow";
-    case PrefetchMode::kOn:
-      return "on";
+    case PrefetchMode::kOff: return "off";
+    case PrefetchMode::kShadow: return "shadow";
+    case PrefetchMode::kOn: return "on";
   }
   return "off";
 }
@@ -54,75 +61,249 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
     : options_(options),
       mode_(options.cache_pages == 0 ? PrefetchMode::kOff : options.mode),
       cached_(std::move(cached)),
-      experts_(options.cache_pages),
-      ledger_(std::clamp(options.cache_pages, kRecordsMin, kRecordsMax)),
-      gates_(options.precision_min),
-      budget_(options.waste_share_max),
-      hint_expert_(kExpertsMax - 1) {
+      experts_(options.cache_pages, options.experts, history_),
+      ledger_(std::clamp(options.cache_pages, kIssuedMin, kIssuedMax), kShadowRecords),
+      budget_(budget_settings(options.budget).waste_share_max),
+      threshold_(budget_settings(options.budget)),
+      hint_expert_(kExpertsMax - 1),
+      examples_(ledger_.records()) {
   candidates_.reserve(PredictorSet::kCandidatesMax * 2);
 }
 
-// A prefetched page that a cache of this size would hold no longer. It grows from a few requests at the start: if
-// negative outcomes came only after half a cache, the first ones would all be positive.
+uint64_t Prefetcher::memory_bytes_max() const {
+  return ledger_.memory_bytes_max() + experts_.memory_bytes_max() + history_.memory_bytes_max() + OnlineFilter::kBytes +
+         examples_.size() * sizeof(FilterExample) + Proposals::kBytesMax;
+}
+
+// A page counts as not used when half the time has passed that a wasted one stays in the cache. It grows from a few
+// pages at the start: if negative outcomes came only after half a cache, the first ones would all be positive.
 uint64_t Prefetcher::horizon() const {
-  return std::min(std::max(kHorizonFirst, filled_pages_ / 4), std::max<uint64_t>(options_.cache_pages / 2, 1));
+  const double residence = ledger_.residence() > 0 ? ledger_.residence() : static_cast<double>(options_.cache_pages);
+  return std::min(std::max(kHorizonFirst, filled_pages_ / 4),
+                  std::max<uint64_t>(static_cast<uint64_t>(residence / 2), 1));
 }
 
 void Prefetcher::learn() {
   for (const PrefetchLedger::Outcome& outcome : ledger_.outcomes()) {
     if (outcome.expert == hint_expert_) continue;
-    gates_.learn(outcome);
-    if (!outcome.shadow && !outcome.used) budget_.waste();
+    if (!outcome.late) filter_.learn(examples_[outcome.record], outcome.used);
+    if (outcome.shadow) continue;
+    const double probability = examples_[outcome.record].probability / double{FilterExample::kProbabilityMax};
+    const double stated = outcome.confidence / double{PrefetchLedger::kConfidenceMax};
+    if (outcome.late) {
+      recalibration_.revise(probability);
+      calibration_.revise(stated);
+      continue;
+    }
+    recalibration_.learn(probability, outcome.used);
+    calibration_.add(stated, outcome.used);
+    threshold_.learn(outcome.used);
+    if (!outcome.used) budget_.waste();
   }
   ledger_.outcomes().clear();
 }
 
 void Prefetcher::observe(const Observation& observation, std::vector<PageRange>& to_fetch) {
+  if (!pages_are_possible(observation.first_page, observation.pages)) return;
   const uint64_t end = observation.first_page + observation.pages;
   if (observation.write) {
     if (ledger_.shadow_waiting() == 0) return;
-    for (uint64_t page = observation.first_page; page < end; ++page) ledger_.overwritten(page);
+    ledger_.overwritten_range(observation.first_page, observation.pages);
     learn();
     return;
   }
   budget_.earn(unearned_pages_);
   read_pages_ += std::exchange(unearned_pages_, 0);
   missed_pages_ += observation.missed_pages;
+  missed_requests_ += observation.missed_pages != 0;
   filled_pages_ += observation.missed_pages;
   if (ledger_.in_flight() + ledger_.shadow_waiting() != 0) {
-    for (uint64_t page = observation.first_page; page < end; ++page) ledger_.demanded(page);
+    ledger_.demanded_range(observation.first_page, observation.pages);
   }
   ledger_.advance(observation.missed_pages, horizon());
   learn();
 
+  Observation seen = observation;
+  seen.fetch_latency_ns = fetch_latency_ns_;
   candidates_.clear();
-  experts_.observe(observation, candidates_);
-  for (const Candidate& candidate : candidates_) consider(candidate, to_fetch);
+  experts_.observe(seen, candidates_);
+  ++observed_;
+  if (!stopped_ && observed_ - issued_at_ >= kStopRequests) {
+    stopped_ = true;
+    ++stops_;
+  }
+  last_end_ = end;
+  if (stopped_ && observed_ % kStoppedShare != 0) return history_.touch(observation.first_page, observation.pages);
+  const auto there = [this](uint64_t page) {
+    return cached_(page) || (ledger_.contains(page) && !ledger_.in_shadow(page));
+  };
+  proposals_.gather(observation, candidates_, options_.volume_pages, there);
+  weigh(observation);
+  decide(observation, to_fetch);
+  history_.touch(observation.first_page, observation.pages);
 }
 
-void Prefetcher::consider(const Candidate& candidate, std::vector<PageRange>& to_fetch) {
-  if (candidate.first_page >= options_.volume_pages) return;
-  const uint64_t end =
-      candidate.first_page + std::min<uint64_t>(candidate.pages, options_.volume_pages - candidate.first_page);
-  const uint8_t bucket = confidence_bucket(candidate.confidence);
-  const bool open = mode_ == PrefetchMode::kOn && gates_.open(candidate.expert, bucket);
-  // What is as good as never right is looked at now and then only; were it right again, the few would tell.
-  if (!open && gates_.hopeless(candidate.expert, bucket) && hopeless_[candidate.expert]++ % kHopelessShare != 0) return;
-  uint64_t affordable = open ? budget_.affordable(gates_.precision(candidate.expert, bucket), ledger_.open()) : 0;
-  uint64_t room = options_.in_flight_pages_max - std::min<uint64_t>(ledger_.in_flight(), options_.in_flight_pages_max);
-  const size_t first_range = to_fetch.size();
-  for (uint64_t page = candidate.first_page; page < end; ++page) {
-    const bool issue = open && affordable > 0 && room > 0;
-    if (ledger_.contains(page) && !(issue && ledger_.in_shadow(page))) continue;
-    if (cached_(page)) continue;
-    if (open && !issue) ++(affordable == 0 ? refused_budget_ : refused_in_flight_);
-    ledger_.issue(page, candidate.expert, bucket, !issue);
-    if (!issue) continue;
-    --affordable;
-    --room;
-    issue_page(page, to_fetch, first_range);
+// The tables of the filter: 0 the sources; 1-8 what each expert says, 9-16 in another view; the rest about the page,
+// its neighbourhood and the request.
+void Prefetcher::describe(const Observation& observation, const Proposal& proposal, FilterExample& example) const {
+  example.count = 0;
+  example.weight = 1;
+  const uint64_t page = proposal.page;
+  const uint32_t offset = proposal.offset < 8 ? proposal.offset : std::min(7 + log2_bucket(proposal.offset), 15u);
+  const uint32_t missed = observation.missed_pages != 0;
+  example.add(0, proposal.sources * 2 + missed);
+  for (uint32_t i = 0; i < proposal.opinions; ++i) {
+    const Opinion& opinion = proposal.opinion[i];
+    const uint32_t expert = opinion.source / 2, rank = opinion.source % 2;
+    example.add(1 + expert, opinion.context * 2u + rank);
+    example.add(9 + expert, (opinion.detail * 16u + offset) * 2 + rank);
+  }
+  const uint32_t by = experts_.kind_of(proposal.sources);
+  const auto in_region = static_cast<uint32_t>(page % PageHistory::kRegionPages);
+  const PageHistory::Region* region = history_.find(page);
+  uint32_t count = 0, age = 31, density = 0, footprint = 0, around = 0;
+  if (region != nullptr) {
+    count = region->count(in_region);
+    if (count != 0) age = log2_bucket(history_.age(*region, in_region));
+    density = static_cast<uint32_t>(std::popcount(region->touched));
+    footprint = (region->previous >> in_region & 1u) * 2 + (region->current >> in_region & 1u);
+    around = region->touched >> in_region >> 1 & 0xf;
+    around |= (static_cast<uint32_t>(region->touched) << 4 >> in_region & 0xf) << 4;
+  }
+  if (in_region < 4) {
+    const PageHistory::Region* before = history_.find(page - PageHistory::kRegionPages);
+    if (before != nullptr && page >= PageHistory::kRegionPages)
+      around |= (before->touched >> 12 >> in_region & 0xfu) << 4;
+  } else if (in_region > 11) {
+    const PageHistory::Region* after = history_.find(page + PageHistory::kRegionPages);
+    if (after != nullptr) around |= static_cast<uint32_t>(after->touched) << (15 - in_region) & 0xf;
+  }
+  const uint32_t request = std::min(observation.pages, 63u), run_pages = std::min(proposal.missing, 63u);
+  const SequentialPredictor& stream = experts_.stream();
+  const auto distance = static_cast<int64_t>(page - (observation.first_page + observation.pages));
+  const auto step = static_cast<int64_t>(observation.first_page - last_end_);
+  const uint32_t step_code = step >= 0 ? std::min(log2_bucket(static_cast<uint64_t>(step)), 31u)
+                                       : 32 + std::min(log2_bucket(static_cast<uint64_t>(-step)), 31u);
+  example.add(17, (age * 16 + count) * 4 + by);
+  example.add(18, request * 64 + run_pages);
+  example.add(19, (std::min(stream.run(), 15u) * 64 + request) * 64 + std::min(stream.previous_pages(), 63u));
+  example.add(20, (in_region * 16 + offset) * 4 + by);
+  example.add(21, around * 4 + by);
+  example.add(22, (density * 4 + footprint) * 4 + by);
+  example.add(23, static_cast<uint32_t>(page >> 10) * 4 + by);
+  example.add(24, (step_code * 16 + std::min(log2_bucket(observation.pages), 15u)) * 4 + by);
+  example.add(25, static_cast<uint32_t>(std::clamp<int64_t>(distance, -65, 65) + 65) * 4 + by);
+  example.add(26, ((proposal.sources * 16 + std::min<uint32_t>(std::popcount(around), 8)) * 8 +
+                   std::min(log2_bucket(run_pages), 7u)) *
+                          4 +
+                      std::min(count, 3u));
+  example.add(31, 0);
+}
+
+void Prefetcher::weigh(const Observation& observation) {
+  const std::span<const Proposal> pages = proposals_.pages();
+  if (weighed_.size() < pages.size()) weighed_.resize(pages.size());
+  for (size_t i = 0; i < pages.size(); ++i) {
+    describe(observation, pages[i], weighed_[i].example);
+    weighed_[i].probability = filter_.probability(weighed_[i].example);
+  }
+}
+
+void Prefetcher::record(size_t proposal, bool shadow) {
+  const Proposal& page = proposals_.pages()[proposal];
+  Weighed& weighed = weighed_[proposal];
+  weighed.example.probability = static_cast<uint8_t>(weighed.probability * FilterExample::kProbabilityMax + 0.5f);
+  const double stated = recalibration_.correct(weighed.probability);
+  const auto confidence = static_cast<uint8_t>(stated * PrefetchLedger::kConfidenceMax + 0.5);
+  const auto expert = static_cast<uint8_t>(page.opinion[0].source / 2);
+  const uint32_t number = ledger_.issue(page.page, expert, confidence, shadow);
+  learn();  // what was written off to make room names the example that lies there still
+  examples_[number] = weighed.example;
+  if (!shadow) last_issue_[expert] = issued_at_ = observed_;
+}
+
+void Prefetcher::decide(const Observation& observation, std::vector<PageRange>& to_fetch) {
+  const std::span<const Proposal> pages = proposals_.pages();
+  for (size_t number = 0; number < proposals_.runs(); ++number) {
+    PrefetchDecision& decision = decisions_[decided_++ % kDecisionsMax];
+    decision = {.time_ns = observation.time_ns, .trigger_page = observation.first_page};
+    decide_run(proposals_.run(number), decision, to_fetch);
+  }
+  for (size_t i = 0; i < pages.size(); ++i) {
+    if (ledger_.contains(pages[i].page)) continue;
+    if (weighed_[i].probability < kUnlikelyBelow && filter_.learned() > kUnlikelyAfter) {
+      if (unlikely_++ % kUnlikelyShare != 0) continue;
+      weighed_[i].example.weight = kUnlikelyShare;
+    }
+    record(i, true);
+  }
+  if (stopped_ && issued_at_ == observed_) {
+    stopped_ = false;
+    ++starts_;
   }
   learn();
+}
+
+void Prefetcher::decide_run(Proposals::Run run, PrefetchDecision& decision, std::vector<PageRange>& to_fetch) {
+  using enum PrefetchDecision::Verdict;
+  const std::span<const Proposal> pages = proposals_.pages();
+  const size_t first_range = to_fetch.size();
+  decision.first_page = pages[run[0]].page;
+  decision.pages = static_cast<uint32_t>(run.size());
+  decision.sources = pages[run[0]].sources;
+  decision.verdict = kFetched;
+  for (const uint16_t i : run) {
+    if (ledger_.contains(pages[i].page) && !ledger_.in_shadow(pages[i].page)) continue;
+    decision.probability = weighed_[i].probability;
+    decision.threshold = static_cast<float>(threshold_.of(pages[i].missing));
+    // The rest of a request is worth nothing without its front.
+    if (decision.probability < decision.threshold) {
+      decision.verdict = kImprobable;
+    } else if (mode_ != PrefetchMode::kOn) {
+      decision.verdict = kShadow;
+    } else if (ledger_.in_flight() >= options_.in_flight_pages_max) {
+      decision.verdict = kTooManyInFlight;
+      ++refused_in_flight_;
+    } else if (budget_.affordable(decision.probability, ledger_.open()) == 0) {
+      decision.verdict = kOverBudget;
+      ++refused_budget_;
+    } else {
+      record(i, false);
+      issue_page(pages[i].page, to_fetch, first_range);
+      ++decision.fetched;
+      continue;
+    }
+    return;
+  }
+}
+
+std::vector<PrefetchDecision> Prefetcher::decisions() const {
+  std::vector<PrefetchDecision> newest;
+  for (uint64_t back = 1; back <= std::min<uint64_t>(decided_, kDecisionsMax); ++back) {
+    newest.push_back(decisions_[(decided_ - back) % kDecisionsMax]);
+  }
+  return newest;
+}
+
+std::string Prefetcher::source_names(uint32_t sources) const {
+  std::string names;
+  for (uint32_t expert = 0; expert < experts_.size(); ++expert) {
+    if ((sources >> (expert * 2) & 3u) == 0) continue;
+    if (!names.empty()) names += '+';
+    names += experts_.name(expert);
+  }
+  return names;
+}
+
+std::string_view verdict_name(PrefetchDecision::Verdict verdict) {
+  switch (verdict) {
+    case PrefetchDecision::Verdict::kFetched: return "fetched";
+    case PrefetchDecision::Verdict::kShadow: return "would be fetched";
+    case PrefetchDecision::Verdict::kImprobable: return "too improbable";
+    case PrefetchDecision::Verdict::kOverBudget: return "over the budget of waste";
+    case PrefetchDecision::Verdict::kTooManyInFlight: return "too many under way";
+  }
+  return "";
 }
 
 void Prefetcher::issue_page(uint64_t page, std::vector<PageRange>& to_fetch, size_t first_range) {
@@ -153,8 +334,12 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
   learn();
 }
 
-void Prefetcher::on_fetched(PageRange range) {
+void Prefetcher::on_fetched(PageRange range, uint64_t latency_ns) {
   for (uint64_t page = range.first_page; page < range.first_page + range.pages; ++page) ledger_.fetched(page);
+  if (latency_ns != 0) {
+    fetch_latency_ns_ =
+        fetch_latency_ns_ == 0 ? latency_ns : (fetch_latency_ns_ * (kLatencyShare - 1) + latency_ns) / kLatencyShare;
+  }
   filled_pages_ += range.pages;
   ledger_.advance(range.pages, horizon());
   learn();
@@ -180,14 +365,24 @@ PrefetchStatistics Prefetcher::statistics() const {
   statistics.read_requests = read_requests_;
   statistics.read_pages = read_pages_ + unearned_pages_;
   statistics.missed_pages = missed_pages_;
+  statistics.missed_requests = missed_requests_;
   statistics.refused_budget = refused_budget_;
   statistics.refused_in_flight = refused_in_flight_;
-  statistics.stops = gates_.stops();
-  statistics.starts = gates_.starts();
+  statistics.stops = stops_;
+  statistics.starts = starts_;
+  statistics.budget = options_.budget;
   statistics.budget_tokens = budget_.tokens();
+  statistics.threshold = threshold_.value();
+  statistics.ece = calibration_.ece();
+  statistics.brier = calibration_.brier();
+  statistics.brier_base = calibration_.brier_base();
+  statistics.reliability = calibration_.bins();
+  statistics.fetch_latency_ns = fetch_latency_ns_;
+  statistics.memory_bytes = memory_bytes_max();
   for (uint32_t expert = 0; expert < experts_.size(); ++expert) {
+    const bool active = last_issue_[expert] != 0 && observed_ - last_issue_[expert] < kActiveRequests;
     statistics.expert[statistics.experts++] = {experts_.name(expert), ledger_.counts(static_cast<uint8_t>(expert)),
-                                               gates_.any_open(static_cast<uint8_t>(expert))};
+                                               active};
   }
   statistics.expert[statistics.experts++] = {"hint", ledger_.counts(hint_expert_), true};
   for (const ExpertStatistics& expert : statistics.expert) add(statistics.total, expert.counts);

@@ -1,7 +1,13 @@
-// Prefetcher: the one object that a driver holds to read ahead. It watches requests, asks the experts, and says what
-// to fetch: pages that are neither cached nor on their way, of experts whose precision pays, within the budget of
-// waste, in ranges of whole runs that cross no chunk. It fetches nothing itself, and every answer is correct without
-// it (predictions are hints).
+// Prefetcher: the one object that a driver holds to read ahead. It watches requests, asks the experts what may follow,
+// gives each proposed page a probability by a filter that it teaches with what came of all proposals, and says what to
+// fetch: pages neither cached nor on their way, whose probability is worth their cost, within the budget of waste, in
+// ranges of whole runs that cross no chunk. It fetches nothing itself, and every answer is correct without it
+// (predictions are hints).
+//
+// A request is saved only if all of its pages are there, so a page is fetched if p >= threshold * n / (2 + n), where n
+// is how many pages of the request that it belongs to are missing: single pages go on a guess, large requests only
+// when they are nearly sure. The threshold rises when the waste nears its budget. Where nothing passes, prefetching
+// has stopped by itself; proposals are still followed in shadow, and start it again when they would pay.
 //
 // Owner: the driver; one executor; one volume. Pure: no I/O, no clock. How the driver uses it:
 //   read:  look up every page (cache.find; on_first_use for first uses), then on_access once; fetch what it returns
@@ -14,13 +20,18 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "policy/predict/page_history.h"
 #include "policy/predict/predictor.h"
 #include "policy/predict/predictor_set.h"
 #include "policy/prefetch/budget.h"
+#include "policy/prefetch/calibration.h"
+#include "policy/prefetch/filter.h"
 #include "policy/prefetch/ledger.h"
+#include "policy/prefetch/proposals.h"
 
 namespace foreshard::policy {
 
@@ -37,31 +48,53 @@ struct PrefetcherOptions {
   uint64_t volume_pages = UINT64_MAX;   // nothing beyond is proposed
   uint64_t cache_pages = 65536;         // of the cache that it fills; 0: prefetching is off
   uint32_t in_flight_pages_max = 4096;  // fetches not yet answered
-  double waste_share_max = 0.5;         // wasted pages as a share of the pages that the client read
-  double precision_min = 0.25;          // what pays, least
+  PrefetchBudget budget = PrefetchBudget::kNormal;
+  bool watch_hits = false;           // plain hits teach too: for whole files, where they tell what follows
+  std::vector<std::string> experts;  // of PredictorSet's names; none: all
 };
 
 struct ExpertStatistics {
   std::string_view name;
   PrefetchCounts counts;
-  bool active = false;  // it may issue, at some level of confidence
+  bool active = false;  // something that it proposed has been issued lately
 };
 
 // For people and for the CLI. Counts are pages.
 struct PrefetchStatistics {
   PrefetchMode mode = PrefetchMode::kOff;
-  uint64_t read_requests = 0, read_pages = 0, missed_pages = 0;
+  uint64_t read_requests = 0, missed_requests = 0, read_pages = 0, missed_pages = 0;
   PrefetchCounts total;
   uint64_t refused_budget = 0;     // pages that the budget of waste held back
   uint64_t refused_in_flight = 0;  // pages that would have exceeded the fetches in flight
-  uint64_t stops = 0, starts = 0;  // of an expert at a level of confidence, for want of precision
-  double budget_tokens = 0;        // pages that may be wasted now
+  uint64_t stops = 0, starts = 0;  // of fetching at all, for want of promise
+  PrefetchBudget budget = PrefetchBudget::kNormal;
+  double budget_tokens = 0;                   // pages that may be wasted now
+  double threshold = 0;                       // of the probability, for a large request
+  double ece = 0, brier = 0, brier_base = 0;  // of the stated probabilities of issued pages (Calibration)
+  std::array<CalibrationBin, Calibration::kBins> reliability{};
+  uint64_t fetch_latency_ns = 0;  // smoothed
+  uint64_t memory_bytes = 0;      // of which it may take at most
   uint32_t experts = 0;
   std::array<ExpertStatistics, kExpertsMax> expert{};
   // used / (used + wasted), 0 when nothing is known.
   double precision() const;
   double shadow_precision() const;
 };
+
+// What was decided of one run of proposed pages, kept for those who ask why.
+struct PrefetchDecision {
+  enum class Verdict : uint8_t { kFetched, kShadow, kImprobable, kOverBudget, kTooManyInFlight };
+  uint64_t time_ns = 0;       // of the request that led to it
+  uint64_t trigger_page = 0;  // the first page of that request
+  uint64_t first_page = 0;
+  uint32_t pages = 0;     // of the run that lack
+  uint32_t fetched = 0;   // of those
+  float probability = 0;  // of the first page that was refused, or of the last one
+  float threshold = 0;    // asked of it
+  uint32_t sources = 0;   // expert * 2 + rank, a bit each
+  Verdict verdict = Verdict::kImprobable;
+};
+std::string_view verdict_name(PrefetchDecision::Verdict verdict);
 
 std::string_view prefetch_mode_name(PrefetchMode mode);  // "off", "shadow", "on"
 
@@ -77,13 +110,12 @@ class Prefetcher {
     if (!observation.write) {
       ++read_requests_;
       unearned_pages_ += observation.pages;
-      if (observation.missed_pages == 0 && !observation.hit_prefetched && !experts_.awaits(observation.first_page)) {
-        return;
-      }
+      if (observation.missed_pages == 0 && !observation.hit_prefetched && !options_.watch_hits) return;
     }
     observe(observation, to_fetch);
   }
-  void on_fetched(PageRange range);
+  // latency_ns: since it was returned by on_access; 0: not known.
+  void on_fetched(PageRange range, uint64_t latency_ns);
   void on_dropped(PageRange range);
   void on_first_use(uint64_t page);
   void on_evicted_unused(uint64_t page);
@@ -94,28 +126,58 @@ class Prefetcher {
   void set_volume_pages(uint64_t pages) { options_.volume_pages = pages; }
   PrefetchMode mode() const { return mode_; }
   PrefetchStatistics statistics() const;
-  uint64_t memory_bytes_max() const { return ledger_.memory_bytes_max() + experts_.memory_bytes_max(); }
+  static constexpr size_t kDecisionsMax = 128;
+  // The last decisions, the newest first.
+  std::vector<PrefetchDecision> decisions() const;
+  // The names of the experts behind a decision's sources, joined by '+'.
+  std::string source_names(uint32_t sources) const;
+  uint64_t memory_bytes_max() const;
 
  private:
   void observe(const Observation& observation, std::vector<PageRange>& to_fetch);
-  void consider(const Candidate& candidate, std::vector<PageRange>& to_fetch);
+  void describe(const Observation& observation, const Proposal& proposal, FilterExample& example) const;
+  void weigh(const Observation& observation);
+  void decide(const Observation& observation, std::vector<PageRange>& to_fetch);
+  void decide_run(Proposals::Run run, PrefetchDecision& decision, std::vector<PageRange>& to_fetch);
+  void record(size_t proposal, bool shadow);
   void issue_page(uint64_t page, std::vector<PageRange>& to_fetch, size_t first_range);
   void learn();
   uint64_t horizon() const;
+
+  // A proposal with what the filter says of it.
+  struct Weighed {
+    FilterExample example;
+    float probability = 0;
+  };
 
   PrefetcherOptions options_;
   PrefetchMode mode_;
   std::function<bool(uint64_t)> cached_;
   PredictorSet experts_;
+  PageHistory history_;
+  OnlineFilter filter_;
   PrefetchLedger ledger_;
-  PrecisionGates gates_;
+  Calibration calibration_;
+  Recalibration recalibration_;
   WasteBudget budget_;
+  Threshold threshold_;
   uint8_t hint_expert_;
+  std::vector<FilterExample> examples_;  // by the ledger's records
   std::vector<Candidate> candidates_;
-  uint64_t read_requests_ = 0, read_pages_ = 0, missed_pages_ = 0;
+  Proposals proposals_;
+  std::vector<Weighed> weighed_;  // by proposal
+  std::array<PrefetchDecision, kDecisionsMax> decisions_{};
+  uint64_t decided_ = 0;
+  uint64_t read_requests_ = 0, missed_requests_ = 0, read_pages_ = 0, missed_pages_ = 0;
   uint64_t unearned_pages_ = 0;  // read, and not yet counted into the budget
   uint64_t filled_pages_ = 0;    // gone into the cache, by demand or ahead of it
-  std::array<uint64_t, kExpertsMax> hopeless_{};  // candidates of no promise, by expert
+  uint64_t last_end_ = 0;        // of the request before
+  uint64_t fetch_latency_ns_ = 0;
+  std::array<uint64_t, kExpertsMax> last_issue_{};  // of each expert: read request that led to it
+  uint64_t unlikely_ = 0;                           // proposals hardly worth following
+  uint64_t observed_ = 0, issued_at_ = 0;  // reads shown to the experts; the one at which something was issued last
+  bool stopped_ = false;
+  uint64_t stops_ = 0, starts_ = 0;
   uint64_t refused_budget_ = 0, refused_in_flight_ = 0;
 };
 

@@ -1,0 +1,147 @@
+#include "policy/predict/log_replay.h"
+
+#include <bit>
+
+#include "base/assert.h"
+#include "base/random.h"
+
+namespace foreshard::policy {
+namespace {
+
+constexpr uint64_t kBucketsFirst = 256;
+constexpr uint32_t kMatchMax = 1000;
+constexpr uint32_t kMatchSkips = 4;  // entries of the past that may have been left out since
+
+uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_width(value)); }
+
+}  // namespace
+
+LogReplayPredictor::LogReplayPredictor(uint32_t entries_max)
+    : entries_max_(entries_max), index_(kBucketsFirst), last_(kVolumes) {
+  ASSERT(std::has_single_bit(entries_max), entries_max);
+}
+
+uint64_t LogReplayPredictor::memory_bytes_max() const {
+  return uint64_t{entries_max_} * sizeof(Entry) + std::max<uint64_t>(entries_max_, kBucketsFirst) * sizeof(Bucket) +
+         last_.size() * sizeof(Last);
+}
+
+uint64_t LogReplayPredictor::memory_bytes() const {
+  return ring_.capacity() * sizeof(Entry) + index_.capacity() * sizeof(Bucket) + last_.size() * sizeof(Last);
+}
+
+// The last entry that lies in the slot.
+uint64_t LogReplayPredictor::position_of(uint32_t slot) const {
+  const uint64_t turn = (next_ - 1) & ~uint64_t{entries_max_ - 1};
+  return turn + slot < next_ ? turn + slot : turn + slot - entries_max_;
+}
+
+uint32_t& LogReplayPredictor::locate(uint64_t page) {
+  Bucket& bucket = index_[mix64(page) & (index_.size() - 1)];
+  uint32_t* oldest = &bucket[0];
+  uint64_t oldest_position = UINT64_MAX;
+  for (uint32_t& place : bucket) {
+    if (place == 0) {
+      oldest = &place;
+      oldest_position = 0;
+      continue;
+    }
+    if (ring_[place - 1].first_page == page) return place;
+    const uint64_t position = position_of(place - 1);
+    if (position < oldest_position) {
+      oldest = &place;
+      oldest_position = position;
+    }
+  }
+  *oldest = 0;
+  return *oldest;
+}
+
+void LogReplayPredictor::grow() {
+  index_.assign(std::min<uint64_t>(index_.size() * 4, entries_max_), Bucket{});
+  for (uint32_t slot = 0; slot < ring_.size(); ++slot) locate(ring_[slot].first_page) = slot + 1;
+}
+
+void LogReplayPredictor::forget(uint32_t slot) {
+  for (uint32_t& place : index_[mix64(ring_[slot].first_page) & (index_.size() - 1)]) {
+    if (place == slot + 1) place = 0;
+  }
+}
+
+// One more than the match of the entry before it, if that one's past led to this one's.
+uint16_t LogReplayPredictor::match_of(uint64_t before, uint64_t occurrence) {
+  if (!alive(before)) return 0;
+  const Entry& previous = at(before);
+  if (previous.back == 0 || !alive(before - previous.back)) return 0;
+  uint64_t past = before - previous.back;
+  for (uint32_t skip = 0; skip < kMatchSkips; ++skip) {
+    const uint32_t forward = at(past).forward;
+    if (forward == 0) return 0;
+    past += forward;
+    if (past == occurrence) return static_cast<uint16_t>(std::min<uint32_t>(previous.match + 1, kMatchMax));
+    if (past > occurrence) return 0;
+  }
+  return 0;
+}
+
+void LogReplayPredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
+  if (!is_read(observation)) return;
+  // Never more than one entry a bucket of the index on average, so that buckets overflow rarely.
+  if (ring_.size() >= index_.size() && ring_.size() < entries_max_) grow();
+  const uint64_t position = next_++;
+  const auto slot = static_cast<uint32_t>(position & (entries_max_ - 1));
+  if (ring_.size() < entries_max_) {
+    ring_.emplace_back();
+  } else {
+    forget(slot);
+  }
+  Entry& entry = ring_[slot];
+  entry = Entry{};
+  uint32_t& place = locate(observation.first_page);
+  const uint64_t occurrence = place == 0 ? UINT64_MAX : position_of(place - 1);
+  place = slot + 1;
+  entry.first_page = observation.first_page;
+  entry.pages = observation.pages;
+
+  Last& last = last_[mix64(observation.volume.value) & (kVolumes - 1)];
+  const bool follows = last.volume == observation.volume.value && alive(last.position);
+  if (follows) at(last.position).forward = static_cast<uint32_t>(position - last.position);
+  if (occurrence != UINT64_MAX && alive(occurrence)) {
+    entry.back = static_cast<uint32_t>(position - occurrence);
+    entry.occurrences = static_cast<uint16_t>(std::min<uint32_t>(at(occurrence).occurrences + 1u, UINT16_MAX));
+    if (follows) entry.match = match_of(last.position, occurrence);
+  }
+  last = {observation.volume.value, position};
+
+  uint64_t past = position;
+  for (uint8_t rank = 0; rank < kOccurrences; ++rank) {
+    const uint32_t back = at(past).back;
+    if (back == 0 || back > past || !alive(past - back)) return;
+    past -= back;
+    propose(past, rank, rank == 0 ? entry.match : 0, entry.occurrences, candidates);
+  }
+}
+
+void LogReplayPredictor::propose(uint64_t occurrence, uint8_t rank, uint32_t match, uint32_t occurrences,
+                                 std::vector<Candidate>& candidates) {
+  const uint32_t steps = match >= kMatchTrusted ? kStepsTrusted : kSteps;
+  const uint32_t age = log2_bucket(next_ - occurrence);
+  uint64_t past = occurrence;
+  for (uint32_t step = 1; step <= steps; ++step) {
+    const uint32_t forward = at(past).forward;
+    if (forward == 0) return;
+    past += forward;
+    if (past + 1 >= next_) return;
+    const Entry& entry = at(past);
+    Candidate candidate;
+    candidate.first_page = entry.first_page;
+    candidate.pages = entry.pages;
+    candidate.rank = rank;
+    candidate.context =
+        static_cast<uint16_t>((std::min(log2_bucket(match), 6u) * 32 + step) * 4 + std::min(occurrences, 3u));
+    candidate.detail = static_cast<uint16_t>(std::min(age, 20u) * 32 + step);
+    candidates.push_back(candidate);
+  }
+}
+
+}  // namespace foreshard::policy

@@ -1,0 +1,77 @@
+// LogReplayPredictor: remembers the read requests that missed or used a prefetched page, in their order, and when one
+// comes that was there before proposes what followed it then: the requests after its last two occurrences. How many
+// requests before it were the same as then (the match) tells how far the past can be trusted. It knows desktops that
+// start the same programs, builds, boots and query plans, in whatever spatial order.
+//
+// Volumes are kept apart: what followed is what followed in the same volume.
+//
+// Volumes must not share page numbers.
+//
+// Owner: a PredictorSet. Memory: grows with what is seen, up to entries_max entries and an index of as many buckets;
+// then the oldest entries are forgotten. Cost: a few cache misses for each occurrence.
+// Invariant: distances between entries never reach beyond the ring when they are followed (alive). A place of the
+// index names a slot of the ring that holds an entry of a page of its bucket, and each page has one place at most.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "policy/predict/predictor.h"
+
+namespace foreshard::policy {
+
+class LogReplayPredictor : public Predictor {
+ public:
+  static constexpr uint32_t kEntriesMax = 1u << 18;
+  static constexpr uint32_t kOccurrences = 2;    // of the request in the past that are looked at
+  static constexpr uint32_t kSteps = 8;          // requests proposed from each
+  static constexpr uint32_t kStepsTrusted = 16;  // where the match is at least kMatchTrusted
+  static constexpr uint32_t kMatchTrusted = 4;
+
+  // entries_max: a power of two.
+  explicit LogReplayPredictor(uint32_t entries_max = kEntriesMax);
+  std::string_view name() const override { return "log"; }
+  void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
+  uint64_t memory_bytes_max() const override;
+  uint64_t memory_bytes() const;  // taken now
+
+ private:
+  // Distances are in entries, so that they stay true as the ring turns; 0: none.
+  struct Entry {
+    uint64_t first_page = 0;
+    uint32_t pages = 0;
+    uint32_t back = 0;     // to the previous occurrence of the same first page
+    uint32_t forward = 0;  // to the next entry of the same volume
+    uint16_t match = 0;    // entries before it that were also before its previous occurrence
+    uint16_t occurrences = 0;
+  };
+  static_assert(sizeof(Entry) == 24);
+  struct Last {
+    uint64_t volume = 0;
+    uint64_t position = UINT64_MAX;
+  };
+  static constexpr uint32_t kVolumes = 1024;
+  static constexpr uint32_t kWays = 4;
+  using Bucket = std::array<uint32_t, kWays>;  // ring slots plus one; 0: free
+
+  Entry& at(uint64_t position) { return ring_[position & (entries_max_ - 1)]; }
+  bool alive(uint64_t position) const { return position < next_ && next_ - position <= entries_max_; }
+  uint64_t position_of(uint32_t slot) const;
+  // The place that names the page's last entry, or the one to take for it. Its value is 0 in the latter case.
+  uint32_t& locate(uint64_t page);
+  void grow();
+  // The slot's entry is about to be written over.
+  void forget(uint32_t slot);
+  uint16_t match_of(uint64_t before, uint64_t occurrence);
+  void propose(uint64_t occurrence, uint8_t rank, uint32_t match, uint32_t occurrences,
+               std::vector<Candidate>& candidates);
+
+  const uint32_t entries_max_;
+  std::vector<Entry> ring_;    // entry number modulo entries_max_; shorter until it is full
+  std::vector<Bucket> index_;  // by hash of first page; a power of two
+  std::vector<Last> last_;     // by hash of volume: its last entry
+  uint64_t next_ = 0;          // number of the next entry
+};
+
+}  // namespace foreshard::policy

@@ -1,0 +1,34 @@
+// NearPredictor: proposes the few pages right before a request, which programs that map files and databases that walk
+// backward read next. Footprint: proposes what was read in the same region of 16 pages the last time it was visited.
+// Both guess often; which guesses are good is the filter's to learn.
+//
+// Owner: a PredictorSet. Memory: none of their own.
+#pragma once
+
+#include "policy/predict/page_history.h"
+#include "policy/predict/predictor.h"
+
+namespace foreshard::policy {
+
+class NearPredictor : public Predictor {
+ public:
+  static constexpr uint32_t kPagesBefore = 3;
+
+  std::string_view name() const override { return "near"; }
+  void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
+  uint64_t memory_bytes_max() const override { return sizeof(*this); }
+};
+
+class FootprintPredictor : public Predictor {
+ public:
+  // The history is its owner's, who keeps it up to date after each observation.
+  explicit FootprintPredictor(const PageHistory& history) : history_(history) {}
+  std::string_view name() const override { return "footprint"; }
+  void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
+  uint64_t memory_bytes_max() const override { return sizeof(*this); }
+
+ private:
+  const PageHistory& history_;
+};
+
+}  // namespace foreshard::policy

@@ -1,0 +1,58 @@
+// Shows that the calibration error and the Brier score are what one gets by hand.
+#include "policy/prefetch/calibration.h"
+
+#include <gtest/gtest.h>
+
+#include "base/random.h"
+
+namespace foreshard::policy {
+namespace {
+
+TEST(Calibration, KnowsNothingAtFirst) {
+  const Calibration calibration;
+  EXPECT_EQ(calibration.pages(), 0u);
+  EXPECT_EQ(calibration.ece(), 0);
+  EXPECT_EQ(calibration.brier(), 0);
+  EXPECT_EQ(calibration.brier_base(), 0);
+}
+
+TEST(Calibration, IsWhatOneGetsByHand) {
+  Calibration calibration;
+  // Four pages at .8, of which two came true; six at .11, of which one did.
+  for (int i = 0; i < 4; ++i) calibration.add(0.8, i < 2);
+  for (int i = 0; i < 6; ++i) calibration.add(0.11, i < 1);
+  EXPECT_EQ(calibration.pages(), 10u);
+  // |3.2 - 2| = 1.2 and |0.66 - 1| = 0.34, over 10.
+  EXPECT_NEAR(calibration.ece(), 0.154, 1e-12);
+  // 2 * .2^2 + 2 * .8^2 = 1.36; .89^2 + 5 * .11^2 = .7921 + .0605 = .8526; over 10.
+  EXPECT_NEAR(calibration.brier(), 0.22126, 1e-12);
+  // Three of ten: .3 * .7.
+  EXPECT_NEAR(calibration.brier_base(), 0.21, 1e-12);
+}
+
+TEST(Calibration, EveryProbabilityHasItsBin) {
+  Calibration calibration;
+  for (const double stated : {-1.0, 0.0, 0.049, 0.05, 0.5, 0.999, 1.0, 2.0}) calibration.add(stated, true);
+  static_assert(Calibration::kBins == 20);
+  EXPECT_EQ(calibration.bins()[0].pages, 3u);
+  EXPECT_EQ(calibration.bins()[1].pages, 1u);
+  EXPECT_EQ(calibration.bins()[10].pages, 1u);
+  EXPECT_EQ(calibration.bins()[19].pages, 3u);
+  EXPECT_NEAR(calibration.bins()[19].stated, 2.999, 1e-12);
+  EXPECT_EQ(calibration.bins()[19].used, 3u);
+}
+
+TEST(Calibration, OneWhoSpeaksTheTruthHasNoErrorAndBeatsTheBaseRate) {
+  Calibration calibration;
+  Random random(4);
+  for (int i = 0; i < 200'000; ++i) {
+    const double p = random.fraction();
+    calibration.add(p, random.chance(p));
+  }
+  EXPECT_LT(calibration.ece(), 0.01);
+  EXPECT_NEAR(calibration.brier(), 1.0 / 6, 0.005);  // the mean of p (1 - p)
+  EXPECT_NEAR(calibration.brier_base(), 0.25, 0.005);
+}
+
+}  // namespace
+}  // namespace foreshard::policy

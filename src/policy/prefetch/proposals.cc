@@ -1,0 +1,74 @@
+#include "policy/prefetch/proposals.h"
+
+#include <algorithm>
+
+#include "base/random.h"
+
+namespace foreshard::policy {
+
+Proposals::Proposals() : places_(kPlaces) {
+  pages_.reserve(kPagesMax);
+  run_pages_.reserve(kRunsMax * kRunPagesMax);
+  run_ends_.reserve(kRunsMax);
+}
+
+Proposals::Place& Proposals::locate(uint64_t page) {
+  uint64_t at = mix64(page) & (kPlaces - 1);
+  while (places_[at].turn == turn_ && places_[at].page != page) at = (at + 1) & (kPlaces - 1);
+  return places_[at];
+}
+
+void Proposals::gather(const Observation& observation, std::span<const Candidate> candidates, uint64_t volume_pages,
+                       const std::function<bool(uint64_t)>& there) {
+  pages_.clear();
+  run_pages_.clear();
+  run_ends_.clear();
+  used_places_ = 0;
+  if (++turn_ == 0) {
+    std::fill(places_.begin(), places_.end(), Place{});
+    turn_ = 1;
+  }
+  for (const Candidate& candidate : candidates) {
+    if (run_ends_.size() == kRunsMax) break;
+    if (candidate.first_page >= volume_pages) continue;
+    const uint64_t pages = std::min<uint64_t>({candidate.pages, kRunPagesMax, volume_pages - candidate.first_page});
+    take(observation, candidate, candidate.first_page + pages, there);
+  }
+}
+
+void Proposals::take(const Observation& observation, const Candidate& candidate, uint64_t end,
+                     const std::function<bool(uint64_t)>& there) {
+  const size_t run_begin = run_pages_.size();
+  for (uint64_t page = candidate.first_page; page < end; ++page) {
+    if (page - observation.first_page < observation.pages) continue;  // wraps around for what lies before it
+    Place& place = locate(page);
+    if (place.turn != turn_) {
+      if (used_places_ == kPlaces / 2) break;
+      ++used_places_;
+      place = {page, turn_, kThere};
+      if (pages_.size() < kPagesMax && !there(page)) {
+        place.proposal = static_cast<uint16_t>(pages_.size());
+        Proposal& fresh = pages_.emplace_back();
+        fresh.page = page;
+        fresh.offset = static_cast<uint16_t>(page - candidate.first_page);
+      }
+    }
+    if (place.proposal != kThere) run_pages_.push_back(place.proposal);
+  }
+  const auto missing = static_cast<uint32_t>(run_pages_.size() - run_begin);
+  if (missing == 0) return;
+  run_ends_.push_back(static_cast<uint32_t>(run_pages_.size()));
+  const auto source = static_cast<uint8_t>(candidate.expert * 2 + candidate.rank);
+  for (size_t i = run_begin; i < run_pages_.size(); ++i) {
+    Proposal& proposal = pages_[run_pages_[i]];
+    if (missing > proposal.missing) {
+      proposal.missing = missing;
+      proposal.pages = candidate.pages;
+    }
+    if ((proposal.sources >> source & 1) != 0 || proposal.opinions == Proposal::kOpinionsMax) continue;
+    proposal.sources |= 1u << source;
+    proposal.opinion[proposal.opinions++] = {source, candidate.context, candidate.detail, candidate.confidence};
+  }
+}
+
+}  // namespace foreshard::policy
