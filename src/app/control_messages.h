@@ -16,6 +16,7 @@ inline constexpr uint16_t kMethodDriverDetach = 0x302;  // answered when it has 
 inline constexpr uint16_t kMethodDriverPrefetchMode = 0x303;
 inline constexpr uint16_t kMethodDriverRecordStart = 0x304;  // for as long as the connection lives
 inline constexpr uint16_t kMethodDriverRecordTake = 0x305;
+inline constexpr uint16_t kMethodDriverExplain = 0x306;
 inline constexpr uint16_t kMethodRegionStatus = 0x310;
 
 // At most this many accesses wait for a taker, and travel in one batch.

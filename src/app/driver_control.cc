@@ -30,6 +30,7 @@ void fill_prefetch(const policy::PrefetchStatistics& statistics, pb::Prefetch& m
   message.set_read_requests(statistics.read_requests);
   message.set_read_pages(statistics.read_pages);
   message.set_missed_pages(statistics.missed_pages);
+  message.set_missed_requests(statistics.missed_requests);
   fill_counts(statistics.total, *message.mutable_total());
   message.set_refused_budget(statistics.refused_budget);
   message.set_refused_in_flight(statistics.refused_in_flight);
@@ -37,6 +38,20 @@ void fill_prefetch(const policy::PrefetchStatistics& statistics, pb::Prefetch& m
   message.set_starts(statistics.starts);
   message.set_precision(statistics.precision());
   message.set_shadow_precision(statistics.shadow_precision());
+  message.set_budget(std::string(policy::prefetch_budget_name(statistics.budget)));
+  message.set_threshold(statistics.threshold);
+  message.set_budget_tokens(statistics.budget_tokens);
+  message.set_ece(statistics.ece);
+  message.set_brier(statistics.brier);
+  message.set_brier_base(statistics.brier_base);
+  message.set_fetch_latency_ns(statistics.fetch_latency_ns);
+  message.set_memory_bytes(statistics.memory_bytes);
+  for (const policy::CalibrationBin& bin : statistics.reliability) {
+    pb::ReliabilityBin& to = *message.add_reliability();
+    to.set_pages(bin.pages);
+    to.set_used(bin.used);
+    to.set_stated(bin.pages == 0 ? 0 : bin.stated / static_cast<double>(bin.pages));
+  }
   for (uint32_t i = 0; i < statistics.experts; ++i) {
     pb::PrefetchExpert& expert = *message.add_experts();
     expert.set_name(std::string(statistics.expert[i].name));
@@ -82,6 +97,13 @@ pb::DriverStatus status_message(const volume::DriverStatus& status, const FrontS
   return message;
 }
 
+Result<policy::PrefetchBudget> parse_prefetch_budget(std::string_view name) {
+  for (const policy::PrefetchBudget budget : {policy::PrefetchBudget::kNormal, policy::PrefetchBudget::kFrugal}) {
+    if (name == policy::prefetch_budget_name(budget)) return budget;
+  }
+  return fail(ErrorCode::kInvalid, "prefetch budget", "'" + std::string(name) + "' is not normal or frugal");
+}
+
 Result<policy::PrefetchMode> parse_prefetch_mode(std::string_view name) {
   for (const auto mode : {policy::PrefetchMode::kOff, policy::PrefetchMode::kShadow, policy::PrefetchMode::kOn}) {
     if (name == policy::prefetch_mode_name(mode)) return mode;
@@ -100,6 +122,7 @@ DriverControl::DriverControl(runtime::Runtime& runtime, volume::Driver& driver, 
   add(kMethodDriverHeat, &DriverControl::on_heat);
   add(kMethodDriverDetach, &DriverControl::on_detach);
   add(kMethodDriverPrefetchMode, &DriverControl::on_prefetch_mode);
+  add(kMethodDriverExplain, &DriverControl::on_explain);
   add(kMethodDriverRecordStart, &DriverControl::on_record_start);
   add(kMethodDriverRecordTake, &DriverControl::on_record_take);
 }
@@ -147,6 +170,24 @@ Task<Result<rpc::Reply>> DriverControl::on_prefetch_mode(rpc::Peer& peer, rpc::R
   CO_TRY(policy::PrefetchMode mode, parse_prefetch_mode(message.mode()));
   driver_.set_prefetch_mode(mode);
   co_return reply_of(pb::Empty());
+}
+
+Task<Result<rpc::Reply>> DriverControl::on_explain(rpc::Peer& peer, rpc::Request& request) {
+  pb::ExplainReply reply;
+  const policy::Prefetcher& prefetcher = driver_.prefetcher();
+  for (const policy::PrefetchDecision& decision : prefetcher.decisions()) {
+    pb::ExplainReply::Decision& to = *reply.add_decisions();
+    to.set_age_ns(runtime_.now_ns() - std::min(decision.time_ns, runtime_.now_ns()));
+    to.set_trigger_page(decision.trigger_page);
+    to.set_first_page(decision.first_page);
+    to.set_pages(decision.pages);
+    to.set_fetched(decision.fetched);
+    to.set_probability(decision.probability);
+    to.set_threshold(decision.threshold);
+    to.set_experts(prefetcher.source_names(decision.sources));
+    to.set_verdict(std::string(policy::verdict_name(decision.verdict)));
+  }
+  co_return reply_of(reply);
 }
 
 Task<Result<rpc::Reply>> DriverControl::on_record_start(rpc::Peer& peer, rpc::Request& request) {

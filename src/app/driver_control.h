@@ -37,6 +37,7 @@ class DriverControl {
   runtime::Task<Result<rpc::Reply>> on_heat(rpc::Peer& peer, rpc::Request& request);
   runtime::Task<Result<rpc::Reply>> on_detach(rpc::Peer& peer, rpc::Request& request);
   runtime::Task<Result<rpc::Reply>> on_prefetch_mode(rpc::Peer& peer, rpc::Request& request);
+  runtime::Task<Result<rpc::Reply>> on_explain(rpc::Peer& peer, rpc::Request& request);
   runtime::Task<Result<rpc::Reply>> on_record_start(rpc::Peer& peer, rpc::Request& request);
   runtime::Task<Result<rpc::Reply>> on_record_take(rpc::Peer& peer, rpc::Request& request);
 
@@ -51,5 +52,6 @@ class DriverControl {
 // A driver's numbers as the control socket tells them.
 pb::DriverStatus status_message(const volume::DriverStatus& status, const FrontStatus& front);
 Result<policy::PrefetchMode> parse_prefetch_mode(std::string_view name);
+Result<policy::PrefetchBudget> parse_prefetch_budget(std::string_view name);
 
 }  // namespace foreshard::app

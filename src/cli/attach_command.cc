@@ -2,6 +2,7 @@
 #include <memory>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "app/attachment.h"
 #include "app/process.h"
@@ -12,6 +13,7 @@
 #include "cli/interrupt.h"
 #include "cli/region_session.h"
 #include "meta/remote_meta.h"
+#include "policy/predict/predictor_set.h"
 #include "runtime/real_runtime.h"
 
 namespace foreshard::cli {
@@ -29,6 +31,19 @@ void add_attach_options(CLI::App& command, AttachOptions& options) {
       ->check(one_of({"off", "shadow", "on"}))
       ->type_name("off|shadow|on")
       ->capture_default_str();
+  command
+      .add_option("--prefetch-budget", options.prefetch_budget,
+                  "normal looks for the fewest misses, frugal for few wasted bytes")
+      ->check(one_of({"normal", "frugal"}))
+      ->type_name("normal|frugal")
+      ->capture_default_str();
+  const std::span<const std::string_view> experts = policy::PredictorSet::names();
+  command
+      .add_option("--prefetch-experts", options.prefetch_experts,
+                  fmt::format("Only these experts, for comparisons: {}", fmt::join(experts, ",")))
+      ->delimiter(',')
+      ->check(CLI::IsMember(std::vector<std::string>(experts.begin(), experts.end())))
+      ->type_name("NAMES");
   command
       .add_option("--zone", options.zone, "The zone this driver is in (default: the volume's, else the region's first)")
       ->type_name("ZONE");
@@ -92,6 +107,8 @@ Result<app::AttachmentOptions> attachment_options(const AttachOptions& options, 
   to.driver.zone = options.zone;
   to.driver.cache_bytes = options.cache_bytes;
   TRY(to.driver.prefetch, app::parse_prefetch_mode(options.prefetch));
+  TRY(to.driver.prefetch_budget, app::parse_prefetch_budget(options.prefetch_budget));
+  to.driver.prefetch_experts = options.prefetch_experts;
   to.driver.io_timeout_ns = options.io_timeout_ns;
   to.driver.force = options.force;
   to.nbd = options.nbd;

@@ -13,6 +13,8 @@ struct AttachOptions {
   std::vector<std::string> nbd;
   uint64_t cache_bytes = 256u << 20;
   std::string prefetch = "on";
+  std::string prefetch_budget = "normal";
+  std::vector<std::string> prefetch_experts;
   std::string zone;
   uint64_t io_timeout_ns = UINT64_MAX;
   bool force = false;

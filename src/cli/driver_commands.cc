@@ -143,6 +143,7 @@ Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
                       {"mode", prefetch.mode()},
                       {"read_requests", prefetch.read_requests()},
                       {"read_pages", prefetch.read_pages()},
+                      {"missed_requests", prefetch.missed_requests()},
                       {"missed_pages", prefetch.missed_pages()},
                       {"issued_pages", prefetch.total().issued()},
                       {"used_pages", prefetch.total().used()},
@@ -308,6 +309,7 @@ void add_driver_commands(CLI::App& app, CLI::App& volume, Invocation& invocation
   add_heat(volume, invocation);
   add_record_command(volume, invocation);
   add_prefetch(app, invocation);
+  add_predict_command(app, invocation);
   add_detach(app, invocation);
 }
 

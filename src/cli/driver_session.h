@@ -31,5 +31,6 @@ runtime::Task<Result<Answer>> ask_driver(RegionSession& session, meta::pb::Attac
 }
 
 void add_record_command(CLI::App& volume, Invocation& invocation);
+void add_predict_command(CLI::App& app, Invocation& invocation);
 
 }  // namespace foreshard::cli

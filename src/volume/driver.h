@@ -29,6 +29,8 @@ struct DriverOptions {
   std::string zone;                 // where this driver is
   uint64_t cache_bytes = 256u << 20;
   policy::PrefetchMode prefetch = policy::PrefetchMode::kOn;
+  policy::PrefetchBudget prefetch_budget = policy::PrefetchBudget::kNormal;
+  std::vector<std::string> prefetch_experts;  // of policy::PredictorSet::names(); none: all
   uint64_t io_timeout_ns = UINT64_MAX;   // how long a request waits for a server that is gone; default: for ever
   uint64_t retained_bytes_max = 16u << 20;
   uint64_t retained_age_ns_max = 5'000'000'000;
@@ -92,6 +94,8 @@ class Driver : public BlockDevice {
   virtual DriverStatus status() const = 0;
   virtual std::vector<VolumeletStatus> volumelets() const = 0;
   virtual void set_prefetch_mode(policy::PrefetchMode mode) = 0;
+  // For its statistics and decisions.
+  virtual const policy::Prefetcher& prefetcher() const = 0;
   // Calls the sink for every client request until it is replaced by an empty one.
   virtual void record(std::function<void(const Access&)> sink) = 0;
   // Set when the driver can go on no more: fenced, or a server lost data that only it had.

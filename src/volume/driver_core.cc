@@ -65,6 +65,8 @@ DriverCore::~DriverCore() = default;
 policy::PrefetcherOptions DriverCore::prefetcher_options() const {
   policy::PrefetcherOptions options;
   options.mode = options_.prefetch;
+  options.budget = options_.prefetch_budget;
+  options.experts = options_.prefetch_experts;
   options.volume_pages = (size_bytes_ + kPageBytes - 1) / kPageBytes;
   options.cache_pages = cache_.capacity_bytes() / kPageBytes;
   return options;

@@ -54,6 +54,7 @@ class DriverCore final : public Driver, public LinkOwner {
   DriverStatus status() const override;
   std::vector<VolumeletStatus> volumelets() const override;
   void set_prefetch_mode(policy::PrefetchMode mode) override;
+  const policy::Prefetcher& prefetcher() const override { return prefetcher_; }
   void record(std::function<void(const Access&)> sink) override { access_sink_ = std::move(sink); }
   runtime::Signal& ended() override { return ended_; }
   Error end_reason() const override { return end_reason_; }

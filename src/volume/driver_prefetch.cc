@@ -37,11 +37,12 @@ Task<void> DriverCore::prefetch_range(policy::PageRange range) {
   bool good = pass.has_value();
   while (good && page < end) {
     const uint64_t part_end = std::min(end, chunk_end_page(page));
+    const uint64_t asked_ns = runtime_.now_ns();
     const Result<void> fetched = co_await prefetch_part(page, part_end - page);
     good = fetched.has_value();
     const policy::PageRange part{page, static_cast<uint32_t>(part_end - page)};
     if (good) {
-      prefetcher_.on_fetched(part);
+      prefetcher_.on_fetched(part, std::max<uint64_t>(runtime_.now_ns() - asked_ns, 1));
       page = part_end;
     }
   }

@@ -1,0 +1,141 @@
+// foreshard predict: what a volume's predictor knows, how far its probabilities can be trusted, and why it fetched or
+// did not fetch.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "app/control_client.h"
+#include "base/units.h"
+#include "cli/driver_session.h"
+#include "cli/table.h"
+
+namespace foreshard::cli {
+namespace {
+
+using runtime::Task;
+
+Json reliability_json(const app::pb::Prefetch& prefetch) {
+  Json bins = Json::array();
+  for (const app::pb::ReliabilityBin& bin : prefetch.reliability()) {
+    if (bin.pages() == 0) continue;
+    bins.push_back({{"stated", bin.stated()},
+                    {"true", static_cast<double>(bin.used()) / static_cast<double>(bin.pages())},
+                    {"pages", bin.pages()}});
+  }
+  return bins;
+}
+
+Task<Result<void>> show_status(RegionSession& session, std::string name) {
+  CO_TRY(meta::pb::Attachment attachment, co_await attachment_of(session, name));
+  CO_TRY(app::pb::DriverStatus status,
+         co_await ask_driver<app::pb::DriverStatus>(session, attachment, app::kMethodDriverStatus, app::pb::Empty()));
+  const app::pb::Prefetch& prefetch = status.prefetch();
+  const Json value = {{"volume", name},
+                      {"mode", prefetch.mode()},
+                      {"budget", prefetch.budget()},
+                      {"threshold", prefetch.threshold()},
+                      {"budget_tokens", prefetch.budget_tokens()},
+                      {"ece", prefetch.ece()},
+                      {"brier", prefetch.brier()},
+                      {"brier_base", prefetch.brier_base()},
+                      {"fetch_latency_us", static_cast<double>(prefetch.fetch_latency_ns()) / 1000},
+                      {"memory_bytes_max", prefetch.memory_bytes()},
+                      {"stops", prefetch.stops()},
+                      {"starts", prefetch.starts()},
+                      {"reliability", reliability_json(prefetch)}};
+  using enum Table::Align;
+  Table table({{"STATED", kRight}, {"TRUE", kRight}, {"PAGES", kRight}, {""}});
+  for (const app::pb::ReliabilityBin& bin : prefetch.reliability()) {
+    if (bin.pages() == 0) continue;
+    const double share = static_cast<double>(bin.used()) / static_cast<double>(bin.pages());
+    table.add({fmt::format("{:.2f}", bin.stated()), fmt::format("{:.2f}", share),
+               format_count(static_cast<double>(bin.pages())), bar(share, 20)});
+  }
+  const std::string text =
+      fmt::format(
+          "mode {}, budget {}: a page of a large request is fetched from probability {:.2f} on\n"
+          "calibration error {:.3f}, Brier score {:.3f} (of the base rate {:.3f}); a fetch takes {:.0f} us; "
+          "memory at most {}\n",
+          prefetch.mode(), prefetch.budget(), prefetch.threshold(), prefetch.ece(), prefetch.brier(),
+          prefetch.brier_base(), static_cast<double>(prefetch.fetch_latency_ns()) / 1000,
+          format_size(prefetch.memory_bytes())) +
+      (prefetch.reliability().empty() ? "" : table.text());
+  session.invocation().print(value, text);
+  co_return Result<void>();
+}
+
+Task<Result<void>> explain(RegionSession& session, std::string name, size_t last) {
+  CO_TRY(meta::pb::Attachment attachment, co_await attachment_of(session, name));
+  CO_TRY(app::pb::ExplainReply reply,
+         co_await ask_driver<app::pb::ExplainReply>(session, attachment, app::kMethodDriverExplain, app::pb::Empty()));
+  using enum Table::Align;
+  Table table({{"AGO", kRight},
+               {"AFTER", kRight},
+               {"PROPOSED", kRight},
+               {"PAGES", kRight},
+               {"FETCHED", kRight},
+               {"PROBABILITY", kRight},
+               {"ASKED", kRight},
+               {"EXPERTS"},
+               {"VERDICT"}});
+  Json list = Json::array();
+  for (const app::pb::ExplainReply::Decision& decision : reply.decisions()) {
+    if (list.size() == last) break;
+    list.push_back({{"age_s", static_cast<double>(decision.age_ns()) / 1e9},
+                    {"trigger_page", decision.trigger_page()},
+                    {"first_page", decision.first_page()},
+                    {"pages", decision.pages()},
+                    {"fetched", decision.fetched()},
+                    {"probability", decision.probability()},
+                    {"threshold", decision.threshold()},
+                    {"experts", decision.experts()},
+                    {"verdict", decision.verdict()}});
+    table.add({fmt::format("{:.1f} s", static_cast<double>(decision.age_ns()) / 1e9),
+               std::to_string(decision.trigger_page()), std::to_string(decision.first_page()),
+               std::to_string(decision.pages()), std::to_string(decision.fetched()),
+               fmt::format("{:.2f}", decision.probability()), fmt::format("{:.2f}", decision.threshold()),
+               decision.experts(), decision.verdict()});
+  }
+  const std::string none = "nothing has been proposed yet: the volume was not read, or only from its cache\n";
+  session.invocation().print(list, list.empty() ? none : table.text());
+  co_return Result<void>();
+}
+
+}  // namespace
+
+void add_predict_command(CLI::App& app, Invocation& invocation) {
+  struct Options {
+    std::string name;
+    size_t last = 20;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* predict = app.add_subcommand("predict", "See what a volume's predictor expects, and how often it is right");
+  predict->require_subcommand(1);
+  CLI::App* status = predict->add_subcommand("status", "Threshold, budget and calibration of an attached volume");
+  add_volume_name(*status, options->name);
+  status->footer(
+      "STATED is the probability that was given to fetched pages, TRUE the share of them that was read.\n\n"
+      "Example:\n  foreshard predict status disk1\n");
+  status->callback([&invocation, options] {
+    invocation.run = [&invocation, options] {
+      return with_region(invocation, [options](RegionSession& session) { return show_status(session, options->name); });
+    };
+  });
+  CLI::App* why = predict->add_subcommand("explain", "Why the last proposals were fetched, or not");
+  add_volume_name(*why, options->name);
+  why->add_option("--last", options->last, "How many to show, the newest first; at most 128")
+      ->type_name("N")
+      ->capture_default_str();
+  why->footer(
+      "Pages are of 4 KiB. AFTER is the page of the request that led to the proposal; ASKED is the probability from\n"
+      "which pages of a request of this size are fetched.\n\nExample:\n  foreshard predict explain disk1 --last 40\n");
+  why->callback([&invocation, options] {
+    invocation.run = [&invocation, options] {
+      return with_region(invocation,
+                         [options](RegionSession& session) { return explain(session, options->name, options->last); });
+    };
+  });
+}
+
+}  // namespace foreshard::cli
