@@ -46,6 +46,12 @@ class PrefetchLedger {
   // How many pages at most are remembered that were issued, and that were issued in shadow.
   PrefetchLedger(uint64_t issued_max, uint64_t shadow_max);
 
+  enum class Held : uint8_t { kNot, kShadow, kIssued };
+  Held held(uint64_t page) const {
+    if (live_ == 0) return Held::kNot;
+    const Entry& entry = table_[locate(page)];
+    return entry.sequence == 0 ? Held::kNot : entry.state == State::kShadow ? Held::kShadow : Held::kIssued;
+  }
   bool contains(uint64_t page) const { return live_ != 0 && table_[locate(page)].sequence != 0; }
   bool in_shadow(uint64_t page) const { return contains(page) && table_[locate(page)].state == State::kShadow; }
   // The page must not be contained, except in shadow: that record is withdrawn, as if it had never been. Returns the

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/random.h"
 
 namespace foreshard::policy {
 namespace {
@@ -20,7 +21,7 @@ constexpr uint64_t kHorizonFirst = 32;
 constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
 constexpr uint64_t kActiveRequests = 4096;
 constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
-constexpr uint64_t kStoppedShare = 8;     // of which one in so many is looked at still
+constexpr uint64_t kStoppedShare = 8;     // of which one in so many is looked at still, in no rhythm
 constexpr uint64_t kLatencyShare = 8;
 
 double share(uint64_t part, uint64_t rest) {
@@ -132,20 +133,32 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
     stopped_ = true;
     ++stops_;
   }
-  last_end_ = end;
-  if (stopped_ && observed_ % kStoppedShare != 0) return history_.touch(observation.first_page, observation.pages);
-  const auto there = [this](uint64_t page) {
-    return cached_(page) || (ledger_.contains(page) && !ledger_.in_shadow(page));
-  };
-  proposals_.gather(observation, candidates_, options_.volume_pages, there);
-  weigh(observation);
-  decide(observation, to_fetch);
+  if (!stopped_ || mix64(observed_) % kStoppedShare == 0) {
+    proposals_.gather(observation, candidates_, options_.volume_pages, [this](uint64_t page) { return state_of(page); });
+    weigh(observation);
+    decide(observation, to_fetch);
+  }
   history_.touch(observation.first_page, observation.pages);
+  last_end_ = end;
+}
+
+PageState Prefetcher::state_of(uint64_t page) const {
+  if (cached_(page)) return PageState::kThere;
+  switch (ledger_.held(page)) {
+    case PrefetchLedger::Held::kIssued:
+      return PageState::kThere;
+    case PrefetchLedger::Held::kShadow:
+      return PageState::kFollowed;
+    case PrefetchLedger::Held::kNot:
+      break;
+  }
+  return PageState::kNeeded;
 }
 
 // The tables of the filter: 0 the sources; 1-8 what each expert says, 9-16 in another view; the rest about the page,
 // its neighbourhood and the request.
-void Prefetcher::describe(const Observation& observation, const Proposal& proposal, FilterExample& example) const {
+void Prefetcher::describe(const Observation& observation, const Proposal& proposal,
+                          const PageHistory::Region* region, FilterExample& example) const {
   example.count = 0;
   example.weight = 1;
   const uint64_t page = proposal.page;
@@ -160,7 +173,6 @@ void Prefetcher::describe(const Observation& observation, const Proposal& propos
   }
   const uint32_t by = experts_.kind_of(proposal.sources);
   const auto in_region = static_cast<uint32_t>(page % PageHistory::kRegionPages);
-  const PageHistory::Region* region = history_.find(page);
   uint32_t count = 0, age = 31, density = 0, footprint = 0, around = 0;
   if (region != nullptr) {
     count = region->count(in_region);
@@ -203,9 +215,16 @@ void Prefetcher::describe(const Observation& observation, const Proposal& propos
 void Prefetcher::weigh(const Observation& observation) {
   const std::span<const Proposal> pages = proposals_.pages();
   if (weighed_.size() < pages.size()) weighed_.resize(pages.size());
+  const PageHistory::Region* region = nullptr;
+  uint64_t number = UINT64_MAX;  // of that region; proposals come in runs
   for (size_t i = 0; i < pages.size(); ++i) {
-    describe(observation, pages[i], weighed_[i].example);
+    if (pages[i].page / PageHistory::kRegionPages != number) {
+      number = pages[i].page / PageHistory::kRegionPages;
+      region = history_.find(pages[i].page);
+    }
+    describe(observation, pages[i], region, weighed_[i].example);
     weighed_[i].probability = filter_.probability(weighed_[i].example);
+    weighed_[i].issued = false;
   }
 }
 
@@ -230,7 +249,7 @@ void Prefetcher::decide(const Observation& observation, std::vector<PageRange>& 
     decide_run(proposals_.run(number), decision, to_fetch);
   }
   for (size_t i = 0; i < pages.size(); ++i) {
-    if (ledger_.contains(pages[i].page)) continue;
+    if (weighed_[i].issued || pages[i].followed) continue;
     if (weighed_[i].probability < kUnlikelyBelow && filter_.learned() > kUnlikelyAfter) {
       if (unlikely_++ % kUnlikelyShare != 0) continue;
       weighed_[i].example.weight = kUnlikelyShare;
@@ -253,7 +272,7 @@ void Prefetcher::decide_run(Proposals::Run run, PrefetchDecision& decision, std:
   decision.sources = pages[run[0]].sources;
   decision.verdict = kFetched;
   for (const uint16_t i : run) {
-    if (ledger_.contains(pages[i].page) && !ledger_.in_shadow(pages[i].page)) continue;
+    if (weighed_[i].issued) continue;
     decision.probability = weighed_[i].probability;
     decision.threshold = static_cast<float>(threshold_.of(pages[i].missing));
     // The rest of a request is worth nothing without its front.
@@ -269,6 +288,7 @@ void Prefetcher::decide_run(Proposals::Run run, PrefetchDecision& decision, std:
       ++refused_budget_;
     } else {
       record(i, false);
+      weighed_[i].issued = true;
       issue_page(pages[i].page, to_fetch, first_range);
       ++decision.fetched;
       continue;

@@ -135,19 +135,22 @@ class Prefetcher {
 
  private:
   void observe(const Observation& observation, std::vector<PageRange>& to_fetch);
-  void describe(const Observation& observation, const Proposal& proposal, FilterExample& example) const;
+  void describe(const Observation& observation, const Proposal& proposal, const PageHistory::Region* region,
+                FilterExample& example) const;
   void weigh(const Observation& observation);
   void decide(const Observation& observation, std::vector<PageRange>& to_fetch);
   void decide_run(Proposals::Run run, PrefetchDecision& decision, std::vector<PageRange>& to_fetch);
   void record(size_t proposal, bool shadow);
   void issue_page(uint64_t page, std::vector<PageRange>& to_fetch, size_t first_range);
   void learn();
+  PageState state_of(uint64_t page) const;
   uint64_t horizon() const;
 
   // A proposal with what the filter says of it.
   struct Weighed {
     FilterExample example;
     float probability = 0;
+    bool issued = false;
   };
 
   PrefetcherOptions options_;

@@ -176,9 +176,11 @@ TEST(Prefetcher, RandomTrafficCostsTwoPercentAtMost) {
   for (const uint64_t pages : {uint64_t{20000}, uint64_t{1} << 24}) {
     Volume volume(Volume::options(PrefetchMode::kOn));
     Random random(pages);
-    for (int i = 0; i < 60000; ++i) volume.read(random.below(pages), 1);
-    // Extra is what was fetched and not used.
-    EXPECT_LE((volume.fetched_pages - volume.statistics().total.used) * 50, volume.read_pages) << pages;
+    for (int i = 0; i < 30000; ++i) volume.read(random.below(pages), 1);
+    // Where a cache holds a fifth of all pages, what is fetched may well be read before it leaves.
+    const uint64_t extra = pages == 20000 ? volume.statistics().total.wasted : volume.fetched_pages;
+    EXPECT_LE(extra * 50, volume.read_pages) << pages;
+    EXPECT_LE(volume.fetched_pages * 5, volume.read_pages) << pages;
     volume.expect_conserved();
   }
 }
@@ -210,6 +212,17 @@ TEST(Prefetcher, StopsWhereNothingPaysAndStartsAgainWhereItWould) {
   volume.expect_conserved();
 }
 
+// Having stopped, it looks at a part of the requests only: which part must not hang on their rhythm.
+TEST(Prefetcher, StartsAgainWhateverTheRhythm) {
+  for (uint64_t phase = 0; phase < 8; ++phase) {
+    Volume volume(Volume::options(PrefetchMode::kOn, 1024));
+    Random random(2);
+    for (uint64_t i = 0; i < 1600 + phase; ++i) volume.read(random.below(1u << 26), 4);
+    read_runs(volume, random, 500, 8, 4);
+    EXPECT_GE(read_runs(volume, random, 100, 8, 4), 0.4) << phase;
+  }
+}
+
 // However bad it was, what is nearly sure is fetched again, be the requests small or large.
 TEST(Prefetcher, ABadPastDoesNotStopItForEver) {
   for (const PrefetchBudget budget : {PrefetchBudget::kNormal, PrefetchBudget::kFrugal}) {
@@ -218,7 +231,7 @@ TEST(Prefetcher, ABadPastDoesNotStopItForEver) {
     Volume volume(options);
     Random random(6);
     // Promises that are broken: long runs, then requests that look like the beginning of one.
-    for (int round = 0; round < 60; ++round) {
+    for (int round = 0; round < 25; ++round) {
       read_runs(volume, random, 20, 32, 4);
       read_runs(volume, random, 200, 1 + static_cast<uint32_t>(random.below(3)), 4);
     }

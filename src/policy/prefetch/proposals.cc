@@ -19,7 +19,7 @@ Proposals::Place& Proposals::locate(uint64_t page) {
 }
 
 void Proposals::gather(const Observation& observation, std::span<const Candidate> candidates, uint64_t volume_pages,
-                       const std::function<bool(uint64_t)>& there) {
+                       const std::function<PageState(uint64_t)>& state_of) {
   pages_.clear();
   run_pages_.clear();
   run_ends_.clear();
@@ -32,12 +32,12 @@ void Proposals::gather(const Observation& observation, std::span<const Candidate
     if (run_ends_.size() == kRunsMax) break;
     if (candidate.first_page >= volume_pages) continue;
     const uint64_t pages = std::min<uint64_t>({candidate.pages, kRunPagesMax, volume_pages - candidate.first_page});
-    take(observation, candidate, candidate.first_page + pages, there);
+    take(observation, candidate, candidate.first_page + pages, state_of);
   }
 }
 
 void Proposals::take(const Observation& observation, const Candidate& candidate, uint64_t end,
-                     const std::function<bool(uint64_t)>& there) {
+                     const std::function<PageState(uint64_t)>& state_of) {
   const size_t run_begin = run_pages_.size();
   for (uint64_t page = candidate.first_page; page < end; ++page) {
     if (page - observation.first_page < observation.pages) continue;  // wraps around for what lies before it
@@ -46,10 +46,12 @@ void Proposals::take(const Observation& observation, const Candidate& candidate,
       if (used_places_ == kPlaces / 2) break;
       ++used_places_;
       place = {page, turn_, kThere};
-      if (pages_.size() < kPagesMax && !there(page)) {
+      const PageState state = pages_.size() < kPagesMax ? state_of(page) : PageState::kThere;
+      if (state != PageState::kThere) {
         place.proposal = static_cast<uint16_t>(pages_.size());
         Proposal& fresh = pages_.emplace_back();
         fresh.page = page;
+        fresh.followed = state == PageState::kFollowed;
         fresh.offset = static_cast<uint16_t>(page - candidate.first_page);
       }
     }

@@ -15,6 +15,9 @@
 
 namespace foreshard::policy {
 
+// Of a proposed page.
+enum class PageState : uint8_t { kNeeded, kFollowed, kThere };  // followed: in shadow, from an earlier proposal
+
 struct Opinion {
   uint8_t source = 0;  // expert * 2 + rank
   uint16_t context = 0;
@@ -31,6 +34,7 @@ struct Proposal {
   uint16_t offset = 0;   // within the first request that it is proposed as a part of
   uint32_t sources = 0;  // a bit for each opinion's source
   uint8_t opinions = 0;
+  bool followed = false;
   std::array<Opinion, kOpinionsMax> opinion;
 };
 
@@ -42,9 +46,9 @@ class Proposals {
   using Run = std::span<const uint16_t>;         // numbers of proposals
 
   Proposals();
-  // `there`: whether a page needs no fetch. Pages of the request itself and from volume_pages on are left out.
+  // Left out: pages in state kThere, those of the request itself and those from volume_pages on.
   void gather(const Observation& observation, std::span<const Candidate> candidates, uint64_t volume_pages,
-              const std::function<bool(uint64_t)>& there);
+              const std::function<PageState(uint64_t)>& state_of);
   std::span<const Proposal> pages() const { return {pages_.data(), pages_.size()}; }
   size_t runs() const { return run_ends_.size(); }
   Run run(size_t number) const {
@@ -68,7 +72,7 @@ class Proposals {
 
   Place& locate(uint64_t page);
   void take(const Observation& observation, const Candidate& candidate, uint64_t end,
-            const std::function<bool(uint64_t)>& there);
+            const std::function<PageState(uint64_t)>& state_of);
 
   std::vector<Proposal> pages_;
   std::vector<uint16_t> run_pages_;
