@@ -134,7 +134,8 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
     ++stops_;
   }
   if (!stopped_ || mix64(observed_) % kStoppedShare == 0) {
-    proposals_.gather(observation, candidates_, options_.volume_pages, [this](uint64_t page) { return state_of(page); });
+    proposals_.gather(observation, candidates_, options_.volume_pages,
+                      [this](uint64_t page) { return state_of(page); });
     weigh(observation);
     decide(observation, to_fetch);
   }
@@ -145,20 +146,17 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
 PageState Prefetcher::state_of(uint64_t page) const {
   if (cached_(page)) return PageState::kThere;
   switch (ledger_.held(page)) {
-    case PrefetchLedger::Held::kIssued:
-      return PageState::kThere;
-    case PrefetchLedger::Held::kShadow:
-      return PageState::kFollowed;
-    case PrefetchLedger::Held::kNot:
-      break;
+    case PrefetchLedger::Held::kIssued: return PageState::kThere;
+    case PrefetchLedger::Held::kShadow: return PageState::kFollowed;
+    case PrefetchLedger::Held::kNot: break;
   }
   return PageState::kNeeded;
 }
 
 // The tables of the filter: 0 the sources; 1-8 what each expert says, 9-16 in another view; the rest about the page,
 // its neighbourhood and the request.
-void Prefetcher::describe(const Observation& observation, const Proposal& proposal,
-                          const PageHistory::Region* region, FilterExample& example) const {
+void Prefetcher::describe(const Observation& observation, const Proposal& proposal, const PageHistory::Region* region,
+                          FilterExample& example) const {
   example.count = 0;
   example.weight = 1;
   const uint64_t page = proposal.page;

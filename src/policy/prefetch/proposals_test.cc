@@ -75,7 +75,8 @@ TEST(Proposals, AreWhatPlainSetsSay) {
       }
       runs.push_back(run);
     }
-    proposals.gather(request, candidates, volume_pages, [&](uint64_t page) { return cached.contains(page); });
+    proposals.gather(request, candidates, volume_pages,
+                     [&](uint64_t page) { return cached.contains(page) ? PageState::kThere : PageState::kNeeded; });
     ASSERT_EQ(proposals.pages().size(), expected.size());
     for (const Proposal& proposal : proposals.pages()) {
       const auto known = expected.find(proposal.page);
@@ -138,7 +139,8 @@ TEST(Proposals, KeepTheirBoundsForCandidatesOfEverySizeAndPlace) {
     }
     const uint64_t volume_pages = random.chance(0.5) ? UINT64_MAX : base;
     uint64_t asked = 0;
-    proposals.gather(request, candidates, volume_pages, [&](uint64_t) { return ++asked % 3 == 0; });
+    proposals.gather(request, candidates, volume_pages,
+                     [&](uint64_t) { return ++asked % 3 == 0 ? PageState::kThere : PageState::kNeeded; });
     ASSERT_NO_FATAL_FAILURE(expect_sound(proposals, request, volume_pages));
     ASSERT_LE(asked, 1024u);
   }
@@ -149,7 +151,7 @@ TEST(Proposals, AreNeverOfTheRequestHoweverLargeItIs) {
   const Observation request = read_of(1000, 5000);
   std::vector<Candidate> candidates;
   for (uint64_t first = 900; first < 6100; first += 100) candidates.push_back(candidate_of(first, 20));
-  proposals.gather(request, candidates, UINT64_MAX, [](uint64_t) { return false; });
+  proposals.gather(request, candidates, UINT64_MAX, [](uint64_t) { return PageState::kNeeded; });
   ASSERT_NO_FATAL_FAILURE(expect_sound(proposals, request, UINT64_MAX));
   ASSERT_EQ(proposals.pages().size(), 40u);  // those before it and those behind it
   EXPECT_EQ(proposals.pages()[0].page, 900u);
@@ -159,7 +161,7 @@ TEST(Proposals, AreNeverOfTheRequestHoweverLargeItIs) {
 TEST(Proposals, WhatIsProposedAgainAndAgainTakesNoMoreMemory) {
   Proposals proposals;
   const std::vector<Candidate> candidates(100'000, candidate_of(5000, 128));
-  proposals.gather(read_of(1, 1), candidates, UINT64_MAX, [](uint64_t) { return false; });
+  proposals.gather(read_of(1, 1), candidates, UINT64_MAX, [](uint64_t) { return PageState::kNeeded; });
   ASSERT_NO_FATAL_FAILURE(expect_sound(proposals, read_of(1, 1), UINT64_MAX));
   EXPECT_EQ(proposals.pages().size(), 128u);
   EXPECT_LE(proposals.memory_bytes(), Proposals::kBytesMax);
