@@ -133,7 +133,9 @@ Task<Result<policy::Comparison>> OnlineTrainer::train_once() {
   ++counters_.trainings;
   recorded_at_training_ = counters_.recorded;
   if (worker_ == nullptr) worker_ = std::make_unique<runtime::WorkerThread>(executor_, "training");
-  auto work = [this, data = recent(), present = model_]() mutable { return train(std::move(data), std::move(present)); };
+  auto work = [this, data = recent(), present = model_]() mutable {
+    return train(std::move(data), std::move(present));
+  };
   Result<Trained> trained = co_await worker_->run_blocking(std::move(work));
   training_ = false;
   if (trained) counters_.cpu_seconds += trained->cpu_seconds;
@@ -153,7 +155,8 @@ Task<void> OnlineTrainer::run() {
   while (!stopped_.is_set()) {
     const bool over = co_await stopped_.wait_until(executor_.now_ns() + options_.look_every_ns);
     if (over) co_return;
-    if (counters_.recorded - recorded_at_training_ < options_.requests_min || executor_.now_ns() < not_before_ns) continue;
+    const bool enough = counters_.recorded - recorded_at_training_ >= options_.requests_min;
+    if (!enough || executor_.now_ns() < not_before_ns) continue;
     const double before = counters_.cpu_seconds;
     const Result<policy::Comparison> trained = co_await train_once();
     if (!trained && trained.error().code == ErrorCode::kNotFound) {

@@ -48,8 +48,8 @@ class FileTraceParser {
     return {};
   }
   Result<void> finish() {
-    if (!partial_.empty()) TRY_VOID(take_line());
-    return {};
+    if (partial_.empty()) return {};
+    return take_line();
   }
 
  private:
@@ -102,7 +102,9 @@ class TraceText {
   // Empty at the end.
   Result<std::string_view> next() {
     while (true) {
-      if (input_.pos == input_.size && !ended_) TRY_VOID(fill());
+      if (input_.pos == input_.size && !ended_) {
+        TRY_VOID(fill());
+      }
       if (stream_ == nullptr) {
         const std::string_view piece(in_.data() + input_.pos, input_.size - input_.pos);
         input_.pos = input_.size;

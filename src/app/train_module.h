@@ -17,8 +17,8 @@ namespace foreshard::app {
 struct TrainOptions {
   uint64_t seed = 1;
   uint32_t epochs = 8;
-  uint32_t lanes = 32;
-  uint32_t chunk = 64;
+  uint32_t lanes = 16;
+  uint32_t chunk = 32;
   uint32_t threads = 1;
   bool keep_weights = false;  // go on from the weights given
   float learning_rate = 0.003f;

@@ -83,8 +83,8 @@ std::vector<policy::AccessSequence> walk(uint64_t seed) {
     policy::Access access;
     access.position = page;
     builder.add(0, access, false);
-    const uint64_t before = steps[steps.size() - 2];
-    steps.push_back(random.chance(0.05) ? (random.chance(0.5) ? 3 : 5) : (before == steps.back() ? 8 - before : before));
+    const uint64_t turned = 8 - steps[steps.size() - 2];
+    steps.push_back(random.chance(0.95) ? turned : 8 - turned);
     page += steps.back();
   }
   std::vector<policy::AccessSequence> sequences;
@@ -107,15 +107,17 @@ TEST(TrainModule, LearnsWhatTablesCannotTell) {
   for (const ModelKind kind : {ModelKind::kLstm, ModelKind::kTransformer}) {
     const auto sequences = walk(1);
     TrainOptions options;
-    options.epochs = 6;
+    options.epochs = 8;
+    options.lanes = 4;
+    options.chunk = 16;
     options.learning_rate = 0.01f;
     const Result<policy::Model> model = train_model(*module, sequences, small_shape(kind), options, {});
     ASSERT_TRUE(model) << model.error().message();
     const auto network = policy::SequenceModel::create(*model);
     auto evaluation = policy::evaluate(*network, *model, sequences, policy::EvaluatedPart::kTest);
     policy::evaluate_baselines(*model, sequences, policy::EvaluatedPart::kTest, evaluation);
-    EXPECT_GT(evaluation.share(evaluation.model.top1), 0.9) << policy::model_kind_name(kind);
-    EXPECT_LT(evaluation.share(evaluation.markov.top1), 0.8);
+    EXPECT_GT(evaluation.share(evaluation.model.top1), 0.85) << policy::model_kind_name(kind);
+    EXPECT_LT(evaluation.share(evaluation.markov.top1), 0.6);
   }
 }
 

@@ -71,7 +71,8 @@ void Progress::finish(uint64_t now_ns) {
 }
 
 void Progress::draw(uint64_t now_ns) {
-  const std::string line = progress_line(title_, done_bytes_, total_bytes_, now_ns - started_ns_, terminal_columns(), of_);
+  const std::string line =
+      progress_line(title_, done_bytes_, total_bytes_, now_ns - started_ns_, terminal_columns(), of_);
   std::fputs(("\r\x1b[K" + line).c_str(), stderr);
   std::fflush(stderr);
   drawn_ = true;

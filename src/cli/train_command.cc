@@ -99,11 +99,10 @@ Result<void> read_one(TrainRun& run, const std::string& path) {
   sink.row = [&](const app::TraceRow& row) {
     if (!row.read && !row.write) return true;
     // Processes come and go; what they read of files is one stream.
-    const auto known = streams.find(files ? std::string_view() : row.stream);
-    const uint32_t stream = known != streams.end()
-                                ? known->second
-                                : streams.emplace(files ? std::string_view() : row.stream, streams.size()).first->second;
-    builder->add(stream, access_of(row, files), row.write);
+    const std::string_view named = files ? std::string_view() : row.stream;
+    auto stream = streams.find(named);
+    if (stream == streams.end()) stream = streams.emplace(named, static_cast<uint32_t>(streams.size())).first;
+    builder->add(stream->second, access_of(row, files), row.write);
     return ++requests < run.options.accesses_max;
   };
   sink.on_bytes = [&](uint64_t done) { progress.update(done, run.runtime.now_ns()); };
@@ -193,8 +192,8 @@ void print_outcome(TrainRun& run, const policy::Model& model, const Evaluation& 
   add("history, of the place", evaluation.history);
   text += table.text();
   text += fmt::format(
-      "\ncalibration error {:.4f}, Brier {:.4f}, log loss {:.4f}; at least .5 sure on {:.1f} % and then right on {:.1f} "
-      "%\n{} epochs, {:.1f} s of CPU\n",
+      "\ncalibration error {:.4f}, Brier {:.4f}, log loss {:.4f}; at least .5 sure on {:.1f} % and then right on "
+      "{:.1f} %\n{} epochs, {:.1f} s of CPU\n",
       evaluation.calibration_error(), evaluation.mean_brier(), evaluation.mean_log_loss(),
       evaluation.share(said) * 100, sure_right * 100, run.card.epochs, run.card.cpu_seconds);
   run.invocation.print(value, text);
@@ -205,7 +204,9 @@ Result<void> run_train(Invocation& invocation, const TrainCommandOptions& option
   // Before the long work: whether it can succeed.
   TRY(const app::TrainModule module, app::TrainModule::load(options.module));
   TrainRun run{invocation, options, *runtime, {}, {}, false};
-  for (const std::string& path : options.traces) TRY_VOID(read_one(run, path));
+  for (const std::string& path : options.traces) {
+    TRY_VOID(read_one(run, path));
+  }
   TRY(policy::Model model, train(run, module));
 
   const std::unique_ptr<policy::SequenceModel> runnable = policy::SequenceModel::create(model);
@@ -292,8 +293,8 @@ void add_train_command(CLI::App& app, Invocation& invocation) {
   command->add_option("--show", options->show, "Print the card of a model instead")->type_name("MODEL");
   add_training_options(*command, *options);
   command->footer(
-      "Traces are those of `foreshard volume record`, or 'ts_us,pid,file_id,offset,size,op' for files. Each is cut by\n"
-      "time: the first 60 % to learn from, 10 % to choose the best epoch by, the last 30 % to judge by. The figures at\n"
+      "Traces are those of `foreshard volume record`, or 'ts_us,pid,file_id,offset,size,op' for files. Each is cut "
+      "by\ntime: the first 60 % to learn from, 10 % to choose the best epoch by, the last 30 % to judge by. The figures at\n"
       "the end are of that last part.\n\n"
       "Examples:\n"
       "  foreshard train disk1.csv disk2.csv.zst -o disks.model --seconds 300\n"

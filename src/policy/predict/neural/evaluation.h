@@ -33,7 +33,9 @@ struct Evaluation {
   double brier = 0;          // summed, of the best answer's probability
   std::array<Bin, kBins> bins{};
 
-  double share(uint64_t count) const { return answers == 0 ? 0 : static_cast<double>(count) / static_cast<double>(answers); }
+  double share(uint64_t count) const {
+    return answers == 0 ? 0 : static_cast<double>(count) / static_cast<double>(answers);
+  }
   double mean_log_loss() const { return answers == 0 ? 0 : log_loss / static_cast<double>(answers); }
   double mean_brier() const { return answers == 0 ? 0 : brier / static_cast<double>(answers); }
   // Of the best answer's probability: the mean distance between what was said and what came true, by bins.

@@ -29,7 +29,9 @@ History::Entry& History::find_or_add(uint64_t position) {
   }
   if (entry == nullptr) {
     // Ages are differences, so that the clock may come round.
-    const auto age = [this](const Entry& one) { return one.tag == 0 ? UINT32_MAX : (clock_ - one.touched) & 0x1fffffff; };
+    const auto age = [this](const Entry& one) {
+      return one.tag == 0 ? UINT32_MAX : (clock_ - one.touched) & ((1u << 29) - 1);
+    };
     entry = age(set[0]) >= age(set[1]) ? &set[0] : &set[1];
     *entry = Entry{};
     entry->tag = tag_of(hash);

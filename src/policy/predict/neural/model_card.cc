@@ -40,7 +40,8 @@ std::string model_card_text(const ModelCard& card, const Model& model, const Eva
     text += fmt::format("{}\n    {{\"name\": {}, \"requests\": {}, \"reads_used\": {}}}", i == 0 ? "" : ",",
                         quoted(data.name), data.requests, data.reads_used);
   }
-  text += fmt::format("\n  ],\n  \"split\": {{\"by\": \"time\", \"train\": {:.2f}, \"validation\": {:.2f}, \"test\": {:.2f}}},\n",
+  text += "\n  ],\n";
+  text += fmt::format("  \"split\": {{\"by\": \"time\", \"train\": {:.2f}, \"validation\": {:.2f}, \"test\": {:.2f}}},\n",
                       card.split.train, card.split.validation, 1 - card.split.train - card.split.validation);
   text += fmt::format(
       "  \"training\": {{\"misses_of_cache_share\": {:.3f}, \"seed\": {}, \"epochs\": {}, \"cpu_seconds\": {:.1f}}},\n",

@@ -72,7 +72,8 @@ std::vector<Values> plain_transformer(const Model& model, const std::vector<Toke
   std::vector<Values> x;
   for (const Token& token : tokens) x.push_back(embedded(model, token));
   for (uint32_t layer = 0; layer < model.shape.layers; ++layer) {
-    const auto gain = reader.take(w), bias = reader.take(w), qkv = reader.take(3 * w * w), qkv_bias = reader.take(3 * w);
+    const auto gain = reader.take(w), bias = reader.take(w);
+    const auto qkv = reader.take(3 * w * w), qkv_bias = reader.take(3 * w);
     const auto out = reader.take(w * w), out_bias = reader.take(w), distance = reader.take(heads * context);
     const auto inner_gain = reader.take(w), inner_bias_of_norm = reader.take(w), inner = reader.take(h * w);
     const auto inner_bias = reader.take(h), outer = reader.take(w * h), outer_bias = reader.take(w);

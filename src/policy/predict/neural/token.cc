@@ -8,7 +8,8 @@
 namespace foreshard::policy {
 namespace {
 
-constexpr std::array<uint32_t, kLengthClasses> kLengthPages = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256, 512};
+constexpr std::array<uint32_t, kLengthClasses> kLengthPages = {1,  2,  3,  4,  5,  6,  7,   8,
+                                                               12, 16, 24, 32, 64, 128, 256, 512};
 constexpr uint32_t kRegionPagesLog2 = 6;  // 256 KiB
 constexpr uint32_t kRunMax = 127;
 

@@ -15,12 +15,21 @@
 #include <utility>
 #include <vector>
 
+// Where the linear algebra behind libtorch is OpenBLAS, it has threads of its own to be told.
+extern "C" void openblas_set_num_threads(int threads) __attribute__((weak));
+
 namespace {
 
 namespace F = torch::nn::functional;
 using torch::Tensor;
 
 using Shape = foreshard_train_shape;
+
+void use_threads(uint32_t threads) {
+  const int count = static_cast<int>(std::max(1u, threads));
+  at::set_num_threads(count);
+  if (openblas_set_num_threads != nullptr) openblas_set_num_threads(count);
+}
 
 int64_t output_width(const Shape& shape) { return shape.kind == 1 ? shape.hidden : shape.width; }
 
@@ -196,7 +205,7 @@ class Training {
   double run(float* weights, uint64_t count) {
     if (weights_.count() != count) throw std::runtime_error("the weights are not as many as the shape wants");
     torch::manual_seed(options_.seed);
-    at::set_num_threads(static_cast<int>(std::max(1u, options_.threads)));
+    use_threads(options_.threads);
     if (options_.keep_weights != 0) weights_.load(weights); else weights_.draw(shape_);
     weights_.want_gradients();
     torch::optim::AdamW optimizer(weights_.all, torch::optim::AdamWOptions(options_.learning_rate).weight_decay(1e-3));
@@ -317,7 +326,7 @@ int forward(const Shape* shape, const float* weights, uint64_t weights_count, co
             uint32_t one_by_one, float* out, char* error, uint64_t error_bytes) {
   return guarded(error, error_bytes, [&] {
     torch::NoGradGuard guard;
-    at::set_num_threads(1);
+    use_threads(1);
     Weights all(*shape);
     if (all.count() != weights_count) throw std::runtime_error("the weights are not as many as the shape wants");
     all.load(weights);
