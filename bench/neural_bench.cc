@@ -1,5 +1,5 @@
 // neural_bench: what a step of the neural experts costs, in ns of one core: our kernel and libtorch one token at a
-// time, side by side in one run; libtorch over a whole sequence at once for comparison; the tokens; the expert as a whole.
+// time, side by side in one run; libtorch over a whole sequence at once for comparison; the expert as a whole.
 // Prints the median of 5 runs of each. Usage: neural_bench [MODULE]
 #include <fmt/format.h>
 #include <time.h>

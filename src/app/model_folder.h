@@ -1,6 +1,6 @@
 // ModelFolder: where the models of one kind are kept between runs: files KIND-NUMBER.model in a folder, numbered
-// upward. The newest that is whole counts; damaged ones are passed over with a warning, so that no file can keep a driver
-// from starting. Owner: who trains or uses models; one process writes.
+// upward. The newest that is whole counts; damaged ones are passed over with a warning, so that no file can keep a
+// driver from starting. Owner: who trains or uses models; one process writes.
 #pragma once
 
 #include <optional>

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "policy/predict/neural/initial_weights.h"
+
 namespace foreshard::app {
 namespace {
 
@@ -60,7 +62,7 @@ Result<policy::Model> train_model(const TrainModule& module, const std::vector<p
   TRY_VOID(model.shape.check());
   policy::TokenData train, validation;
   policy::tokenize(sequences, model.shape, model.vocabulary, train, validation);
-  model.weights.resize(model.shape.weights());
+  model.weights = policy::initial_weights(model.shape, options.seed);
   TRY(const double loss,
       module.train(model.shape, options, train, validation, model.weights, on_progress));
   fill_unseen_rows(model, train);

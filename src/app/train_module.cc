@@ -107,7 +107,6 @@ Result<double> TrainModule::train(const policy::ModelShape& shape, const TrainOp
   c_options.lanes = options.lanes;
   c_options.chunk = options.chunk;
   c_options.threads = options.threads;
-  c_options.keep_weights = options.keep_weights ? 1 : 0;
   c_options.learning_rate = options.learning_rate;
   c_options.dropout = options.dropout;
   const foreshard_train_data train_data = c_data(train), validation_data = c_data(validation);

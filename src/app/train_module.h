@@ -20,7 +20,6 @@ struct TrainOptions {
   uint32_t lanes = 16;
   uint32_t chunk = 32;
   uint32_t threads = 1;
-  bool keep_weights = false;  // go on from the weights given
   float learning_rate = 0.003f;
   float dropout = 0.15f;
 };
@@ -39,7 +38,7 @@ class TrainModule {
   // kNotFound says where it was looked for.
   static Result<TrainModule> load(const std::string& path = {});
 
-  // weights: as many as the shape says. on_progress returns false to stop; what is best so far is kept.
+  // weights: as many as the shape says, to go on from. on_progress returns false to stop; what is best so far is kept.
   // Returns the validation loss.
   Result<double> train(const policy::ModelShape& shape, const TrainOptions& options, const policy::TokenData& train,
                        const policy::TokenData& validation, std::span<float> weights,

@@ -97,7 +97,7 @@ ModelShape small_shape(ModelKind kind) {
   shape.vocabulary = 8;
   shape.regions = shape.pages = 2;
   shape.width = 16;
-  shape.hidden = 16;
+  shape.hidden = 64;
   shape.history_entries = 64;
   return shape;
 }

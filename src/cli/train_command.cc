@@ -294,8 +294,9 @@ void add_train_command(CLI::App& app, Invocation& invocation) {
   add_training_options(*command, *options);
   command->footer(
       "Traces are those of `foreshard volume record`, or 'ts_us,pid,file_id,offset,size,op' for files. Each is cut "
-      "by\ntime: the first 60 % to learn from, 10 % to choose the best epoch by, the last 30 % to judge by. The figures at\n"
-      "the end are of that last part.\n\n"
+      "by\n"
+      "time: the first 60 % to learn from, 10 % to choose the best epoch by, the last 30 % to judge by. The figures\n"
+      "at the end are of that last part.\n\n"
       "Examples:\n"
       "  foreshard train disk1.csv disk2.csv.zst -o disks.model --seconds 300\n"
       "  foreshard train --kind transformer build.csv -o build.model\n"

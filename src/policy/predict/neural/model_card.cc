@@ -41,8 +41,10 @@ std::string model_card_text(const ModelCard& card, const Model& model, const Eva
                         quoted(data.name), data.requests, data.reads_used);
   }
   text += "\n  ],\n";
-  text += fmt::format("  \"split\": {{\"by\": \"time\", \"train\": {:.2f}, \"validation\": {:.2f}, \"test\": {:.2f}}},\n",
-                      card.split.train, card.split.validation, 1 - card.split.train - card.split.validation);
+  const double test = 1 - card.split.train - card.split.validation;
+  text += fmt::format(
+      "  \"split\": {{\"by\": \"time\", \"train\": {:.2f}, \"validation\": {:.2f}, \"test\": {:.2f}}},\n",
+      card.split.train, card.split.validation, test);
   text += fmt::format(
       "  \"training\": {{\"misses_of_cache_share\": {:.3f}, \"seed\": {}, \"epochs\": {}, \"cpu_seconds\": {:.1f}}},\n",
       card.cache_share, card.seed, card.epochs, card.cpu_seconds);

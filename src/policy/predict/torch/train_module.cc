@@ -72,29 +72,6 @@ struct Weights {
       to += flat.numel();
     }
   }
-  // Small random numbers; gains 1, biases and distances 0, the forget gate open.
-  void draw(const Shape& shape) {
-    torch::NoGradGuard guard;
-    for (size_t i = 0; i < all.size(); ++i) {
-      Tensor& tensor = all[i];
-      if (tensor.dim() == 1) {
-        tensor.zero_();
-      } else if (i == 0) {
-        tensor.normal_(0, 0.1);
-      } else {
-        const double bound = 1 / std::sqrt(static_cast<double>(tensor.size(1)));
-        tensor.uniform_(-bound, bound);
-      }
-    }
-    if (shape.kind == 1) {
-      all[3].slice(0, shape.hidden, 2 * int64_t{shape.hidden}).fill_(1);
-      return;
-    }
-    for (uint32_t layer = 0; layer < shape.layers; ++layer) {
-      all[1 + layer * 13].fill_(1), all[8 + layer * 13].fill_(1), all[7 + layer * 13].zero_();
-    }
-    all[1 + shape.layers * 13].fill_(1);
-  }
   void want_gradients() {
     for (Tensor& tensor : all) tensor.requires_grad_(true);
   }
@@ -206,11 +183,10 @@ class Training {
     if (weights_.count() != count) throw std::runtime_error("the weights are not as many as the shape wants");
     torch::manual_seed(options_.seed);
     use_threads(options_.threads);
-    if (options_.keep_weights != 0) weights_.load(weights); else weights_.draw(shape_);
+    weights_.load(weights);
     weights_.want_gradients();
     torch::optim::AdamW optimizer(weights_.all, torch::optim::AdamWOptions(options_.learning_rate).weight_decay(1e-3));
-    double best = std::numeric_limits<double>::infinity();
-    if (options_.keep_weights != 0) best = validate();
+    double best = validate();
     progress_.steps_total = static_cast<uint64_t>(train_.steps * train_.tokens.size(0)) * options_.epochs;
     bool stopped = false;
     for (uint32_t epoch = 0; epoch < options_.epochs && !stopped; ++epoch) {
@@ -225,7 +201,7 @@ class Training {
       stopped = tell() || stopped;
       progress_.epoch_ended = 0;
     }
-    // Data that say nothing leave the weights as they were drawn.
+    // Nothing to choose by: the last are as good as any.
     if (!std::isfinite(best)) weights_.store(weights);
     return best;
   }

@@ -48,7 +48,7 @@ typedef struct {
   uint32_t lanes; /* pieces of the data that run side by side */
   uint32_t chunk; /* steps through which gradients flow */
   uint32_t threads;
-  uint32_t keep_weights; /* not 0: go on from the weights given, else begin at random */
+  uint32_t reserved;
   float learning_rate;
   float dropout;
 } foreshard_train_options;
@@ -67,8 +67,8 @@ typedef int (*foreshard_train_on_progress)(void* user, const foreshard_train_pro
 typedef struct {
   uint32_t version; /* FORESHARD_TRAIN_MODULE_VERSION */
   const char* libraries; /* such as "libtorch 1.13.1" */
-  /* Trains; `weights` holds those of the epoch with the least validation loss, which is returned too. 0, or not 0 with
-   * a text in `error`. */
+  /* Trains from `weights` on, which then hold those of the epoch with the least validation loss; that is told too.
+   * 0, or not 0 with a text in `error`. */
   int (*train)(const foreshard_train_shape* shape, const foreshard_train_options* options,
                const foreshard_train_data* train, const foreshard_train_data* validation, float* weights,
                uint64_t weights_count, double* validation_loss, foreshard_train_on_progress on_progress, void* user,
