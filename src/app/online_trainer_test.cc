@@ -25,7 +25,7 @@ OnlineTrainerOptions small_options(const std::string& folder) {
   options.shape.width = 16;
   options.shape.hidden = 32;
   options.shape.history_entries = 64;
-  options.requests_max = 16'000;
+  options.requests_max = 8000;
   options.training.epochs = 4;
   options.training.lanes = 4;
   options.training.chunk = 16;
@@ -76,19 +76,19 @@ TEST_F(OnlineTrainerTest, ABetterModelGoesLiveAnEqualOneDoesNot) {
   {
     OnlineTrainer trainer(runtime_->executor(), small_options(folder_.path()), on_model);
     EXPECT_EQ(handed, 0u);
-    record_walk(trainer, 8000, false, 1);
+    record_walk(trainer, 5000, false, 1);
     const Result<policy::Comparison> first = run(trainer.train_once());
     ASSERT_TRUE(first) << first.error().message();
     EXPECT_EQ(first->verdict, Verdict::kReplace);
     EXPECT_EQ(handed, 1u);
     // More of the same: nothing to gain.
-    record_walk(trainer, 8000, false, 2);
+    record_walk(trainer, 3000, false, 2);
     const Result<policy::Comparison> second = run(trainer.train_once());
     ASSERT_TRUE(second) << second.error().message();
     EXPECT_EQ(second->verdict, Verdict::kKeep) << second->gain << " +- " << second->deviation;
     EXPECT_EQ(handed, 1u);
     // Another walk altogether.
-    record_walk(trainer, 16'000, true, 3);
+    record_walk(trainer, 8000, true, 3);
     const Result<policy::Comparison> third = run(trainer.train_once());
     ASSERT_TRUE(third) << third.error().message();
     EXPECT_EQ(third->verdict, Verdict::kReplace);
@@ -110,11 +110,6 @@ Task<void> note(OnlineTrainer& trainer, std::vector<ErrorCode>& codes) {
   codes.push_back(trained ? ErrorCode{} : trained.error().code);
 }
 
-Task<void> stop_soon(OnlineTrainer& trainer, runtime::Executor& executor) {
-  co_await executor.sleep_for(20'000'000);
-  co_await trainer.stop();
-}
-
 TEST_F(OnlineTrainerTest, OneAtATimeAndStoppingEndsIt) {
   OnlineTrainerOptions options = small_options(folder_.path());
   options.training.epochs = 100'000;
@@ -123,7 +118,7 @@ TEST_F(OnlineTrainerTest, OneAtATimeAndStoppingEndsIt) {
   std::vector<ErrorCode> codes;
   runtime_->executor().spawn(note(trainer, codes));
   runtime_->executor().spawn(note(trainer, codes));
-  run(stop_soon(trainer, runtime_->executor()));
+  run(trainer.stop());
   ASSERT_EQ(codes.size(), 2u);
   EXPECT_EQ(codes[0], ErrorCode::kBusy);
   EXPECT_EQ(codes[1], ErrorCode::kCancelled);
@@ -159,11 +154,8 @@ TEST_F(OnlineTrainerTest, RunsByItselfWithinItsShare) {
   EXPECT_TRUE(handed);
   // Enough has come again, but the share is used up for long.
   record_walk(trainer, 8000, true, 2);
-  const uint64_t deadline_ns = runtime_->executor().now_ns() + 50'000'000;
-  const auto pause = [](runtime::Executor& executor, uint64_t until_ns) -> Task<void> {
-    co_await executor.sleep_until(until_ns);
-  };
-  run(pause(runtime_->executor(), deadline_ns));
+  runtime::Signal never(runtime_->executor());
+  run(never.wait_until(runtime_->executor().now_ns() + 50'000'000));
   EXPECT_EQ(trainer.counters().trainings, 1u);
   run(trainer.stop());
 }

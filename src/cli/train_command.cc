@@ -27,7 +27,7 @@ using policy::Evaluation;
 
 struct TrainCommandOptions {
   std::vector<std::string> traces;
-  std::string file, show, kind = "lstm", module, workload, label;
+  std::string file, show, judge, kind = "lstm", module, workload, label;
   double seconds = 0;
   double cache_percent = 5;
   uint64_t accesses_max = app::kTrainingAccessesMax;
@@ -148,13 +148,13 @@ Json accuracy_json(const Evaluation& evaluation, const policy::Accuracy& accurac
   return {{"top_1", evaluation.share(accuracy.top1)}, {"top_k", evaluation.share(accuracy.top_k)}};
 }
 
-void print_outcome(TrainRun& run, const policy::Model& model, const Evaluation& evaluation) {
+void print_outcome(TrainRun& run, const std::string& file, const policy::Model& model, const Evaluation& evaluation) {
   uint64_t reads = 0, said = 0;
   for (const auto& data : run.card.data) reads += data.reads_used;
   const policy::Accuracy sure = evaluation.confident(0.5, said);
   const double sure_right = said == 0 ? 0 : static_cast<double>(sure.top1) / static_cast<double>(said);
-  const Json value = {{"file", run.options.file},
-                      {"kind", run.options.kind},
+  const Json value = {{"file", file},
+                      {"kind", policy::model_kind_name(model.shape.kind)},
                       {"traces", run.card.data.size()},
                       {"reads", reads},
                       {"split", {{"train", run.card.split.train}, {"validation", run.card.split.validation}}},
@@ -174,9 +174,9 @@ void print_outcome(TrainRun& run, const policy::Model& model, const Evaluation& 
                       {"confident_share", evaluation.share(said)},
                       {"confident_right", sure_right}};
   std::string text = fmt::format(
-      "{}: {} of {} weights, {} symbols; {} reads; trained on the first {:.0f} %, chosen by the next {:.0f} %, judged "
-      "on the last {:.0f} %\n\n",
-      run.options.file, run.options.kind, model.weights.size(), model.shape.vocabulary, reads,
+      "{}: {} of {} weights, {} symbols; {} reads; to learn from: the first {:.0f} %, to choose by: the next {:.0f} %, "
+      "to judge by: the last {:.0f} %\n\n",
+      file, policy::model_kind_name(model.shape.kind), model.weights.size(), model.shape.vocabulary, reads,
       run.card.split.train * 100, run.card.split.validation * 100,
       (1 - run.card.split.train - run.card.split.validation) * 100);
   Table table({{"NEXT READ, OF " + std::to_string(evaluation.answers), Table::Align::kLeft},
@@ -199,6 +199,35 @@ void print_outcome(TrainRun& run, const policy::Model& model, const Evaluation& 
   run.invocation.print(value, text);
 }
 
+Evaluation judge(TrainRun& run, const policy::Model& model) {
+  const std::unique_ptr<policy::SequenceModel> runnable = policy::SequenceModel::create(model);
+  Progress progress("judging", 0, run.invocation.quiet, ProgressOf::kCount);
+  const auto on_progress = [&](uint64_t done, uint64_t) {
+    progress.update(done, run.runtime.now_ns());
+    return true;
+  };
+  Evaluation evaluation =
+      policy::evaluate(*runnable, model, run.sequences, policy::EvaluatedPart::kTest, on_progress);
+  policy::evaluate_baselines(model, run.sequences, policy::EvaluatedPart::kTest, evaluation);
+  progress.finish(run.runtime.now_ns());
+  return evaluation;
+}
+
+// How well a model that is there does on the last part of these traces.
+Result<void> run_judge(Invocation& invocation, const TrainCommandOptions& options) {
+  TRY(const std::unique_ptr<runtime::RealRuntime> runtime, runtime::RealRuntime::create());
+  TRY(const policy::Model model, app::read_model_file(options.judge));
+  TrainRun run{invocation, options, *runtime, {}, {}, false};
+  for (const std::string& path : options.traces) {
+    TRY_VOID(read_one(run, path));
+  }
+  if (run.files != (model.shape.symbols == policy::SymbolKind::kFile)) {
+    return fail(ErrorCode::kInvalid, "train", std::string("block and file traces want different models"));
+  }
+  print_outcome(run, options.judge, model, judge(run, model));
+  return {};
+}
+
 Result<void> run_train(Invocation& invocation, const TrainCommandOptions& options) {
   TRY(const std::unique_ptr<runtime::RealRuntime> runtime, runtime::RealRuntime::create());
   // Before the long work: whether it can succeed.
@@ -209,15 +238,7 @@ Result<void> run_train(Invocation& invocation, const TrainCommandOptions& option
   }
   TRY(policy::Model model, train(run, module));
 
-  const std::unique_ptr<policy::SequenceModel> runnable = policy::SequenceModel::create(model);
-  Progress progress("judging", 0, invocation.quiet, ProgressOf::kCount);
-  Evaluation evaluation = policy::evaluate(*runnable, model, run.sequences, policy::EvaluatedPart::kTest,
-                                           [&](uint64_t done, uint64_t) {
-                                             progress.update(done, runtime->now_ns());
-                                             return true;
-                                           });
-  policy::evaluate_baselines(model, run.sequences, policy::EvaluatedPart::kTest, evaluation);
-  progress.finish(runtime->now_ns());
+  const Evaluation evaluation = judge(run, model);
   run.card.created = date_text(runtime->wall_ns());
   run.card.program = std::string("foreshard ") + kVersion;
   run.card.libraries = module.libraries();
@@ -226,7 +247,7 @@ Result<void> run_train(Invocation& invocation, const TrainCommandOptions& option
   run.card.seed = options.training.seed;
   model.card = policy::model_card_text(run.card, model, evaluation);
   TRY_VOID(app::write_model_file(options.file, model));
-  print_outcome(run, model, evaluation);
+  print_outcome(run, options.file, model, evaluation);
   return {};
 }
 
@@ -291,6 +312,8 @@ void add_train_command(CLI::App& app, Invocation& invocation) {
   // -o is the file here; --output still is the format of what is printed.
   command->add_option("-o,--file", options->file, "The model to write")->type_name("MODEL");
   command->add_option("--show", options->show, "Print the card of a model instead")->type_name("MODEL");
+  command->add_option("--judge", options->judge, "Judge a model on the traces' last parts instead of making one")
+      ->type_name("MODEL");
   add_training_options(*command, *options);
   command->footer(
       "Traces are those of `foreshard volume record`, or 'ts_us,pid,file_id,offset,size,op' for files. Each is cut "
@@ -300,12 +323,15 @@ void add_train_command(CLI::App& app, Invocation& invocation) {
       "Examples:\n"
       "  foreshard train disk1.csv disk2.csv.zst -o disks.model --seconds 300\n"
       "  foreshard train --kind transformer build.csv -o build.model\n"
+      "  foreshard train --judge disks.model disk3.csv\n"
       "  foreshard train --show disks.model\n");
   command->callback([&invocation, options] {
     if (options->show.empty() && options->traces.empty()) throw CLI::RequiredError("TRACE");
-    if (options->show.empty() && options->file.empty()) throw CLI::RequiredError("-o MODEL");
+    const bool makes = options->show.empty() && options->judge.empty();
+    if (makes && options->file.empty()) throw CLI::RequiredError("-o MODEL");
     invocation.run = [&invocation, options]() -> Result<void> {
       if (!options->show.empty()) return show(invocation, options->show);
+      if (!options->judge.empty()) return run_judge(invocation, *options);
       return run_train(invocation, *options);
     };
   });
