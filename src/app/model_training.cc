@@ -52,6 +52,13 @@ policy::ModelShape default_model_shape(policy::ModelKind kind, policy::SymbolKin
   return shape;
 }
 
+void look_near(policy::ModelShape& shape, uint32_t near_pages) {
+  shape.near_pages = near_pages;
+  shape.vocabulary = std::min(shape.vocabulary, 2 * near_pages + 1);
+  shape.pages = 1;            // a stream is at a place once only
+  shape.history_entries = 2;
+}
+
 Result<policy::Model> train_model(const TrainModule& module, const std::vector<policy::AccessSequence>& sequences,
                                   const policy::ModelShape& wanted, const TrainOptions& options,
                                   const std::function<bool(const TrainProgress&)>& on_progress) {

@@ -15,6 +15,9 @@ namespace foreshard::app {
 // A shape that suits the kind; `vocabulary` is then the most symbols that it may hold.
 policy::ModelShape default_model_shape(policy::ModelKind kind, policy::SymbolKind symbols);
 
+// Makes a shape predict each stream of a volume by itself, within so many pages.
+void look_near(policy::ModelShape& shape, uint32_t near_pages);
+
 // The most reads that a model is trained and judged on: some 100 bytes of memory each.
 inline constexpr uint64_t kTrainingAccessesMax = 8'000'000;
 

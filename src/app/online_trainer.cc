@@ -86,7 +86,7 @@ Result<OnlineTrainer::Trained> OnlineTrainer::train(std::vector<Recorded> recent
     builder.add(known->second, access, one.write);
   }
   std::vector<policy::AccessSequence> sequences;
-  builder.finish(options_.labels, options_.split, sequences);
+  builder.finish(options_.labels, options_.split, options_.shape.near_pages, sequences);
   const auto on_progress = [&](const TrainProgress&) {
     return !stopping_ && thread_cpu_seconds() - began < options_.cpu_seconds_max;
   };

@@ -88,7 +88,7 @@ std::vector<policy::AccessSequence> walk(uint64_t seed) {
     page += steps.back();
   }
   std::vector<policy::AccessSequence> sequences;
-  builder.finish({}, {}, sequences);
+  builder.finish({}, {}, 0, sequences);
   return sequences;
 }
 

@@ -31,7 +31,7 @@ struct TrainCommandOptions {
   double seconds = 0;
   double cache_percent = 5;
   uint64_t accesses_max = app::kTrainingAccessesMax;
-  uint32_t vocabulary = 1024, hidden = 128, pages = 4096;
+  uint32_t vocabulary = 1024, hidden = 128, near_pages = 0;
   app::TrainOptions training;
 };
 
@@ -68,6 +68,7 @@ struct TrainRun {
   runtime::Runtime& runtime;
   std::vector<AccessSequence> sequences;
   policy::ModelCard card;
+  uint32_t near_pages = 0;
   bool files = false;
 };
 
@@ -113,7 +114,8 @@ Result<void> read_one(TrainRun& run, const std::string& path) {
   }
   run.files = files;
   const size_t before = run.sequences.size();
-  builder->finish({label_hash(run.options.workload), label_hash(run.options.label)}, run.card.split, run.sequences);
+  const policy::TokenStream::Labels labels = {label_hash(run.options.workload), label_hash(run.options.label)};
+  builder->finish(labels, run.card.split, run.near_pages, run.sequences);
   for (size_t i = before; i < run.sequences.size(); ++i) reads += run.sequences[i].accesses.size();
   run.card.data.push_back({name, requests, reads});
   return {};
@@ -124,7 +126,7 @@ Result<policy::Model> train(TrainRun& run, const app::TrainModule& module) {
   policy::ModelShape shape =
       app::default_model_shape(kind, run.files ? policy::SymbolKind::kFile : policy::SymbolKind::kDelta);
   shape.vocabulary = run.options.vocabulary;
-  shape.pages = run.options.pages;
+  if (run.options.near_pages != 0) app::look_near(shape, run.options.near_pages);
   if (kind == policy::ModelKind::kLstm) shape.hidden = run.options.hidden;
   std::unique_ptr<Progress> progress;
   const double began = cpu_seconds();
@@ -217,7 +219,7 @@ Evaluation judge(TrainRun& run, const policy::Model& model) {
 Result<void> run_judge(Invocation& invocation, const TrainCommandOptions& options) {
   TRY(const std::unique_ptr<runtime::RealRuntime> runtime, runtime::RealRuntime::create());
   TRY(const policy::Model model, app::read_model_file(options.judge));
-  TrainRun run{invocation, options, *runtime, {}, {}, false};
+  TrainRun run{invocation, options, *runtime, {}, {}, model.shape.near_pages, false};
   for (const std::string& path : options.traces) {
     TRY_VOID(read_one(run, path));
   }
@@ -232,7 +234,7 @@ Result<void> run_train(Invocation& invocation, const TrainCommandOptions& option
   TRY(const std::unique_ptr<runtime::RealRuntime> runtime, runtime::RealRuntime::create());
   // Before the long work: whether it can succeed.
   TRY(const app::TrainModule module, app::TrainModule::load(options.module));
-  TrainRun run{invocation, options, *runtime, {}, {}, false};
+  TrainRun run{invocation, options, *runtime, {}, {}, options.near_pages, false};
   for (const std::string& path : options.traces) {
     TRY_VOID(read_one(run, path));
   }
@@ -285,6 +287,9 @@ void add_training_options(CLI::App& command, TrainCommandOptions& options) {
       ->check(CLI::Range(1u, policy::kModelHiddenMax))
       ->type_name("N")
       ->capture_default_str();
+  command.add_option("--near", options.near_pages, "Tell streams apart that are further from each other than this")
+      ->check(CLI::Range(0u, policy::kModelNearPagesMax))
+      ->type_name("PAGES");
   command.add_option("--rate", options.training.learning_rate, "Learning rate")
       ->check(CLI::Range(1e-6, 1.0))
       ->type_name("R")

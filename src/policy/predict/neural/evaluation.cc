@@ -21,6 +21,11 @@ size_t part_end(const AccessSequence& sequence, EvaluatedPart part) {
   return part == EvaluatedPart::kTest ? sequence.accesses.size() : sequence.validation_end;
 }
 
+bool ends_in_part(const AccessSequence& sequence, EvaluatedPart part) {
+  const size_t end = part_end(sequence, part);
+  return sequence.ended && end == sequence.accesses.size() && part_begin(sequence, part) < end;
+}
+
 // Counts of symbols, and the commonest of them.
 class SymbolCounts {
  public:
@@ -53,18 +58,19 @@ class Judge {
       : runnable_(runnable), evaluation_(evaluation), symbols_(runnable.answer_room(Head::kSymbol)),
         lengths_(runnable.answer_room(Head::kLength)) {}
 
-  // What was to be answered, as number and as symbol; the loss.
-  float answer(const TokenStream& stream, const Answer& answer, int64_t symbol, const SequenceState& state) {
+  // What was to be answered, as number and as symbol; nothing: that the stream ends. The loss.
+  float answer(const TokenStream& stream, const Answer& answer, std::optional<int64_t> symbol,
+               const SequenceState& state) {
     runnable_.probabilities(state, Head::kSymbol, symbols_);
     const std::span<float> symbols(symbols_.data(), runnable_.answers(Head::kSymbol));
     const auto right = static_cast<size_t>(answer[static_cast<uint32_t>(Head::kSymbol)]);
     double loss = -std::log(std::max(symbols[right], 1e-9f));
-    if (right == kAnswerOther) loss += kUnnamedLoss;
+    if (right == kAnswerOther && symbol) loss += kUnnamedLoss;
     evaluation_.log_loss += loss;
 
     rank_answers(stream, symbols, kEvaluatedAnswers, ranked_);
     size_t place = 0;
-    while (place < ranked_.size() && stream.symbol_of_answer(ranked_[place].answer) != symbol) ++place;
+    while (place < ranked_.size() && (!symbol || stream.symbol_of_answer(ranked_[place].answer) != symbol)) ++place;
     const bool first = place == 0 && !ranked_.empty();
     evaluation_.model.top1 += first;
     evaluation_.model.top_k += place < ranked_.size();
@@ -114,11 +120,12 @@ Evaluation evaluate(SequenceModel& runnable, const Model& model, const std::vect
   Evaluation evaluation;
   Judge judge(runnable, evaluation);
   uint64_t steps = 0, total = 0;
+  History history(model.shape.history_entries);
   for (const AccessSequence& sequence : sequences) total += part_end(sequence, part);
   for (const AccessSequence& sequence : sequences) {
     if (part_begin(sequence, part) == part_end(sequence, part)) continue;
     TokenStream stream(model.shape, model.vocabulary, sequence.labels);
-    History history(model.shape.history_entries);
+    history.clear();
     SequenceState state = runnable.begin();
     for (size_t i = 0; i < part_end(sequence, part); ++i) {
       const Access& access = sequence.accesses[i];
@@ -130,6 +137,10 @@ Evaluation evaluate(SequenceModel& runnable, const Model& model, const std::vect
       if (i + kWarmUpSteps >= part_begin(sequence, part)) runnable.step(token, state);
       if (++steps % kToldEverySteps == 0 && on_progress && !on_progress(steps, total)) return evaluation;
     }
+    if (ends_in_part(sequence, part)) {
+      const float loss = judge.answer(stream, {kAnswerOther, kNoAnswer, kNoAnswer}, std::nullopt, state);
+      if (losses != nullptr) losses->push_back(loss);
+    }
   }
   return evaluation;
 }
@@ -140,20 +151,21 @@ void evaluate_baselines(const Model& model, const std::vector<AccessSequence>& s
   std::unordered_map<int64_t, SymbolCounts> after;
   for (const AccessSequence& sequence : sequences) {
     TokenStream stream(model.shape, model.vocabulary, sequence.labels);
-    History history(2);
+    History none(2);
     int64_t last = 0;
     for (size_t i = 0; i < sequence.train_end; ++i) {
       const int64_t symbol = stream.symbol_of(sequence.accesses[i]);
       if (i > 0) all.add(symbol);
       if (i > 1) after[last].add(symbol);
       last = symbol;
-      stream.take(sequence.accesses[i], history);
+      stream.take(sequence.accesses[i], none);
     }
   }
+  History history(model.shape.history_entries);
   for (const AccessSequence& sequence : sequences) {
     if (part_begin(sequence, part) == part_end(sequence, part)) continue;
     TokenStream stream(model.shape, model.vocabulary, sequence.labels);
-    History history(model.shape.history_entries);
+    history.clear();
     int64_t last = 0;
     for (size_t i = 0; i < part_end(sequence, part); ++i) {
       const Access& access = sequence.accesses[i];

@@ -1,5 +1,6 @@
 #include "policy/predict/neural/history.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/assert.h"
@@ -9,6 +10,11 @@ namespace foreshard::policy {
 
 History::History(uint32_t entries) : entries_(entries), mask_(entries / 2 - 1) {
   ASSERT(entries >= 2 && std::has_single_bit(entries), entries);
+}
+
+void History::clear() {
+  if (clock_ != 0) std::fill(entries_.begin(), entries_.end(), Entry{});
+  clock_ = 0;
 }
 
 const History::Entry* History::find(uint64_t position) const {

@@ -22,6 +22,7 @@ class History {
   static_assert(sizeof(Entry) == 32);
 
   explicit History(uint32_t entries);  // a power of two, at least 2
+  void clear();
   const Entry* find(uint64_t position) const;
   Entry& find_or_add(uint64_t position);
   uint32_t entries() const { return static_cast<uint32_t>(entries_.size()); }

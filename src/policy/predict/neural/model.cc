@@ -98,6 +98,10 @@ Result<void> ModelShape::check() const {
   if (kind == ModelKind::kLstm && (layers != 1 || attention_heads != 1 || context != 1)) {
     return out_of_bounds("layers of an LSTM", layers);
   }
+  const bool can_be_near = kind == ModelKind::kLstm && symbols == SymbolKind::kDelta;
+  if (near_pages > kModelNearPagesMax || (near_pages != 0 && !can_be_near)) {
+    return out_of_bounds("nearness", near_pages);
+  }
   // No sum of the above overflows 64 bits.
   if (table_rows() > kModelTableRowsMax) return out_of_bounds("rows of the table", table_rows());
   if (weights() > kModelWeightsMax) return out_of_bounds("weights", weights());

@@ -71,6 +71,9 @@ struct ModelShape {
   uint32_t attention_heads = 1;
   uint32_t context = 1;
   uint32_t history_entries = 65536;  // of the table of what followed, a power of two
+  // Not 0: the streams interleaved in a volume are told apart by nearness (stream_splitter.h) and each predicted by
+  // itself; what it answers is then where the stream goes on, or with kAnswerOther that it does not.
+  uint32_t near_pages = 0;
 
   bool operator==(const ModelShape&) const = default;
   uint32_t feature_values(Feature feature) const;
@@ -91,6 +94,7 @@ inline constexpr uint32_t kModelHiddenMax = 512;
 inline constexpr uint32_t kModelLayersMax = 4;
 inline constexpr uint32_t kModelContextMax = 64;
 inline constexpr uint32_t kModelTableRowsMax = 1u << 17;
+inline constexpr uint32_t kModelNearPagesMax = 4096;
 inline constexpr uint32_t kModelHistoryEntriesMax = 1u << 18;
 inline constexpr uint64_t kModelWeightsMax = 4u << 20;                // 16 MiB
 inline constexpr uint64_t kModelMultiplicationsPerStepMax = 1u << 20;  // some 100 us: no model can stall its host

@@ -39,6 +39,7 @@ ModelShape shape_of(const ModelHeader& header) {
   shape.attention_heads = header.attention_heads;
   shape.context = header.context;
   shape.history_entries = header.history_entries;
+  shape.near_pages = header.near_pages;
   return shape;
 }
 
@@ -77,6 +78,7 @@ std::vector<std::byte> encode_model(const Model& model) {
   header.attention_heads = model.shape.attention_heads;
   header.context = model.shape.context;
   header.history_entries = model.shape.history_entries;
+  header.near_pages = model.shape.near_pages;
   const size_t vocabulary_bytes = model.vocabulary.size() * sizeof(int64_t);
   const size_t weight_bytes = model.weights.size() * sizeof(float);
   header.file_bytes = sizeof(header) + vocabulary_bytes + weight_bytes + model.card.size();

@@ -39,7 +39,8 @@ struct ModelHeader {
   uint32_t attention_heads = 0;
   uint32_t context = 0;
   uint32_t history_entries = 0;
-  std::array<uint8_t, 40> reserved{};  // zero
+  uint32_t near_pages = 0;
+  std::array<uint8_t, 36> reserved{};  // zero
 };
 static_assert(sizeof(ModelHeader) == 128);
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "policy/predict/neural/training_data.h"
+
 namespace foreshard::policy {
 
 RunnableModel::RunnableModel(Model from) : model(std::move(from)), network(SequenceModel::create(model)) {
@@ -10,8 +12,9 @@ RunnableModel::RunnableModel(Model from) : model(std::move(from)), network(Seque
 }
 
 NeuralPredictor::NeuralPredictor(ModelKind kind, std::shared_ptr<RunnableModel> model, const NeuralOptions& options,
-                                 std::function<uint64_t()> now_ns)
-    : kind_(kind), options_(options), budget_(options.cpu_share_max, std::move(now_ns)) {
+                                 std::function<uint64_t()> now_ns, std::string name)
+    : kind_(kind), name_(name.empty() ? model_kind_name(kind) : std::move(name)), options_(options),
+      budget_(options.cpu_share_max, std::move(now_ns)) {
   set_model(std::move(model));
 }
 
@@ -32,7 +35,9 @@ uint64_t NeuralPredictor::memory_bytes_max() const {
   if (model_ == nullptr) return bytes;
   bytes += model_->network->memory_bytes() + model_->model.vocabulary.size() * sizeof(int64_t);
   bytes += history_->memory_bytes_max();
-  bytes += options_.streams_max * (sizeof(Stream) + model_->network->state_floats() * sizeof(float));
+  const uint64_t paths = model_->model.shape.near_pages == 0 ? 1 : kNearStreams;
+  const uint64_t path_bytes = sizeof(Path) + model_->network->state_floats() * sizeof(float) + 24;
+  bytes += options_.streams_max * (sizeof(Stream) + paths * path_bytes);
   return bytes + (symbols_.size() + lengths_.size() + places_.size()) * sizeof(float);
 }
 
@@ -46,12 +51,24 @@ NeuralPredictor::Stream* NeuralPredictor::find(const Observation& observation) {
 NeuralPredictor::Stream& NeuralPredictor::find_or_start(const Observation& observation) {
   if (Stream* known = find(observation)) return *known;
   Stream fresh{observation.vm, observation.volume, 0, false,
-               TokenStream(model_->model.shape, model_->model.vocabulary, options_.labels), model_->network->begin()};
+               StreamSplitter(model_->model.shape.near_pages, kNearStreams), {}};
   if (streams_.size() < options_.streams_max) return streams_.emplace_back(std::move(fresh));
   const auto older = [](const Stream& a, const Stream& b) { return a.last_used < b.last_used; };
   Stream& oldest = *std::min_element(streams_.begin(), streams_.end(), older);
   oldest = std::move(fresh);
   return oldest;
+}
+
+NeuralPredictor::Path NeuralPredictor::fresh_path() const {
+  return {TokenStream(model_->model.shape, model_->model.vocabulary, options_.labels), model_->network->begin()};
+}
+
+NeuralPredictor::Path& NeuralPredictor::path_of(Stream& stream, const Access& access) {
+  const StreamSplitter::Choice choice = stream.splitter.choose(access.position, access.pages);
+  if (choice.stream >= stream.paths.size()) return stream.paths.emplace_back(fresh_path());
+  Path& path = stream.paths[choice.stream];
+  if (choice.fresh) path = fresh_path();
+  return path;
 }
 
 bool NeuralPredictor::access_of(const Observation& observation, Access& access) const {
@@ -80,14 +97,15 @@ void NeuralPredictor::observe(const Observation& observation, std::vector<Candid
   Stream& stream = find_or_start(observation);
   stream.last_used = ++clock_;
   if (std::exchange(stream.after_write, false)) access.operation = Operation::kReadAfterWrites;
-  const Token token = stream.tokens.take(access, *history_);
+  Path& path = path_of(stream, access);
+  const Token token = path.tokens.take(access, *history_);
   if (!budget_.begin()) {
     ++counters_.skipped;
     return;
   }
-  model_->network->step(token, stream.state);
+  model_->network->step(token, path.state);
   ++counters_.steps;
-  propose(stream, candidates);
+  propose(path, candidates);
   counters_.cpu_ns += budget_.end();
 }
 
@@ -119,24 +137,24 @@ bool NeuralPredictor::add(const Target& target, float confidence, std::vector<Ca
   return true;
 }
 
-void NeuralPredictor::propose(const Stream& stream, std::vector<Candidate>& candidates) {
-  answer(stream.tokens, stream.state, options_.answers_max);
+void NeuralPredictor::propose(const Path& path, std::vector<Candidate>& candidates) {
+  answer(path.tokens, path.state, options_.answers_max);
   std::optional<Target> best;
   float best_confidence = 0;
   for (const RankedAnswer& ranked : ranked_) {
     if (!(ranked.probability >= options_.confidence_min)) break;
-    const std::optional<Target> target = stream.tokens.target(ranked.answer, length_, place_, *history_);
+    const std::optional<Target> target = path.tokens.target(ranked.answer, length_, place_, *history_);
     if (!target || !add(*target, ranked.probability, candidates) || best) continue;
     best = target;
     best_confidence = ranked.probability;
   }
-  if (best && best_confidence >= options_.follow_min) look_ahead(stream, *best, best_confidence, candidates);
+  if (best && best_confidence >= options_.follow_min) look_ahead(path, *best, best_confidence, candidates);
 }
 
-void NeuralPredictor::look_ahead(const Stream& stream, Target target, float confidence,
+void NeuralPredictor::look_ahead(const Path& path, Target target, float confidence,
                                  std::vector<Candidate>& candidates) {
-  TokenStream tokens = stream.tokens;
-  SequenceState state = stream.state;
+  TokenStream tokens = path.tokens;
+  SequenceState state = path.state;
   for (uint32_t step = 1; step < options_.steps_ahead && confidence >= options_.follow_min; ++step) {
     Access access;
     access.time_ns = tokens.time_ns();  // soon

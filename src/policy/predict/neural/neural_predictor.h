@@ -14,6 +14,7 @@
 #include "policy/predict/neural/cpu_budget.h"
 #include "policy/predict/neural/ranking.h"
 #include "policy/predict/neural/sequence_model.h"
+#include "policy/predict/neural/stream_splitter.h"
 #include "policy/predict/predictor.h"
 
 namespace foreshard::policy {
@@ -47,11 +48,12 @@ struct NeuralCounters {
 
 class NeuralPredictor final : public Predictor {
  public:
-  // model: may be null. now_ns: a monotonic clock, or empty for no bound on CPU.
+  // model: may be null. now_ns: a monotonic clock, or empty for no bound on CPU. name: where two of a kind are in use;
+  // empty: that of the kind.
   NeuralPredictor(ModelKind kind, std::shared_ptr<RunnableModel> model, const NeuralOptions& options,
-                  std::function<uint64_t()> now_ns = {});
+                  std::function<uint64_t()> now_ns = {}, std::string name = {});
 
-  std::string_view name() const override { return model_kind_name(kind_); }
+  std::string_view name() const override { return name_; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
   uint64_t memory_bytes_max() const override;
   // The streams begin anew. One of another kind is not taken: the expert falls silent.
@@ -60,23 +62,31 @@ class NeuralPredictor final : public Predictor {
   const NeuralCounters& counters() const { return counters_; }
 
  private:
+  // What is predicted by itself: all of a volume's requests, or those that are near each other.
+  struct Path {
+    TokenStream tokens;
+    SequenceState state;
+  };
   struct Stream {
     VmId vm;
     VolumeId volume;
     uint64_t last_used = 0;
     bool after_write = false;
-    TokenStream tokens;
-    SequenceState state;
+    StreamSplitter splitter;
+    std::vector<Path> paths;  // one, or those told apart
   };
   Stream* find(const Observation& observation);
   Stream& find_or_start(const Observation& observation);
+  Path& path_of(Stream& stream, const Access& access);
+  Path fresh_path() const;
   bool access_of(const Observation& observation, Access& access) const;
-  void propose(const Stream& stream, std::vector<Candidate>& candidates);
-  void look_ahead(const Stream& stream, Target target, float confidence, std::vector<Candidate>& candidates);
+  void propose(const Path& path, std::vector<Candidate>& candidates);
+  void look_ahead(const Path& path, Target target, float confidence, std::vector<Candidate>& candidates);
   void answer(const TokenStream& tokens, const SequenceState& state, uint32_t count);
   bool add(const Target& target, float confidence, std::vector<Candidate>& candidates);
 
   const ModelKind kind_;
+  const std::string name_;
   const NeuralOptions options_;
   std::shared_ptr<RunnableModel> model_;
   CpuBudget budget_;

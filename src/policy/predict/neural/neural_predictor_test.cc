@@ -147,6 +147,35 @@ TEST(NeuralPredictor, StreamsAreBoundedAndApart) {
   EXPECT_EQ(predictor.memory_bytes_max(), bytes);
 }
 
+// A model that looks near keeps what is interleaved apart: to each stream its own next place.
+TEST(NeuralPredictor, NearStreamsAreFollowedApart) {
+  Model model = history_model();
+  model.shape.near_pages = 16;
+  model.vocabulary = Vocabulary({2, 5});
+  // Its bias says: five pages behind the end.
+  const size_t outputs = model.shape.head_values(Head::kSymbol);
+  size_t at = model.weights.size();
+  for (uint32_t head = 0; head < kHeads; ++head) {
+    at -= (model.shape.output_width() + 1) * model.shape.head_values(static_cast<Head>(head));
+  }
+  const size_t bias = at + model.shape.output_width() * outputs;
+  model.weights[bias + kAnswerHistory] = 0;
+  model.weights[bias + kAnswerVocabulary + 1] = 4;
+  NeuralOptions options;
+  options.answers_max = 1;
+  options.steps_ahead = 2;
+  NeuralPredictor predictor(ModelKind::kLstm, runnable(std::move(model)), options, {}, "lstm-near");
+  EXPECT_EQ(predictor.name(), "lstm-near");
+  for (uint64_t i = 0; i < 100; ++i) {
+    std::vector<Candidate> candidates;
+    const uint64_t first = (i % 3 + 1) * 100'000 + i;
+    predictor.observe(read(first, 2), candidates);
+    ASSERT_EQ(candidates.size(), 2u);
+    ASSERT_EQ(candidates[0].first_page, first + 2 + 5);
+    ASSERT_EQ(candidates[1].first_page, first + 2 + 5 + 1 + 5);
+  }
+}
+
 // Any volume, any place, any model that a file may hold.
 TEST(NeuralPredictor, AnythingObservedStaysWithinBounds) {
   for (const ModelKind kind : {ModelKind::kLstm, ModelKind::kTransformer}) {
@@ -189,7 +218,7 @@ TEST(Evaluation, CountsWhatIsRightAndHowSureItWas) {
     builder.add(0, access, false);
   }
   std::vector<AccessSequence> sequences;
-  builder.finish({}, {}, sequences);
+  builder.finish({}, {}, 0, sequences);
   const auto network = SequenceModel::create(model);
   Evaluation evaluation = evaluate(*network, model, sequences, EvaluatedPart::kTest);
   evaluate_baselines(model, sequences, EvaluatedPart::kTest, evaluation);

@@ -5,8 +5,10 @@
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "base/random.h"
+#include "policy/predict/neural/stream_splitter.h"
 
 namespace foreshard::policy {
 namespace {
@@ -69,10 +71,52 @@ void SequenceBuilder::keep_misses() {
   }
 }
 
-void SequenceBuilder::finish(TokenStream::Labels labels, const TrainingSplit& split,
+namespace {
+
+// The sequences of one volume: one, or one for each stream that is told apart.
+class VolumeSequences {
+ public:
+  explicit VolumeSequences(uint32_t near_pages) : splitter_(near_pages, kNearStreams) {}
+
+  // part: 0 to learn from, 1 to choose by, 2 to judge by.
+  void add(const Access& access, uint32_t part) {
+    const StreamSplitter::Choice choice = splitter_.choose(access.position, access.pages);
+    if (choice.stream >= live_.size()) live_.resize(choice.stream + 1);
+    Live& live = live_[choice.stream];
+    if (choice.fresh && !live.sequence.accesses.empty()) {
+      live.sequence.ended = live.last_part == part;
+      done_.push_back(std::move(live.sequence));
+      live.sequence = {};
+    }
+    live.last_part = part;
+    live.sequence.accesses.push_back(access);
+    if (part == 0) live.sequence.train_end = live.sequence.accesses.size();
+    if (part <= 1) live.sequence.validation_end = live.sequence.accesses.size();
+  }
+  void finish(TokenStream::Labels labels, std::vector<AccessSequence>& sequences) {
+    for (Live& live : live_) done_.push_back(std::move(live.sequence));
+    for (AccessSequence& sequence : done_) {
+      sequence.labels = labels;
+      sequences.push_back(std::move(sequence));
+    }
+  }
+
+ private:
+  struct Live {
+    AccessSequence sequence;
+    uint32_t last_part = 0;
+  };
+  StreamSplitter splitter_;
+  std::vector<Live> live_;
+  std::vector<AccessSequence> done_;
+};
+
+}  // namespace
+
+void SequenceBuilder::finish(TokenStream::Labels labels, const TrainingSplit& split, uint32_t near_pages,
                              std::vector<AccessSequence>& sequences) {
   if (cache_share_ > 0) keep_misses();
-  std::map<uint32_t, AccessSequence> streams;
+  std::map<uint32_t, VolumeSequences> volumes;
   std::unordered_map<uint32_t, bool> wrote;
   const auto count = static_cast<double>(requests_.size());
   const auto train_end = static_cast<size_t>(split.train * count);
@@ -84,20 +128,11 @@ void SequenceBuilder::finish(TokenStream::Labels labels, const TrainingSplit& sp
       continue;
     }
     if (request.access.pages == 0) continue;
-    bool& after_write = wrote[request.stream];
-    if (after_write && request.access.operation == Operation::kRead) {
-      request.access.operation = Operation::kReadAfterWrites;
-    }
-    after_write = false;
-    AccessSequence& sequence = streams[request.stream];
-    sequence.accesses.push_back(request.access);
-    if (i < train_end) sequence.train_end = sequence.accesses.size();
-    if (i < validation_end) sequence.validation_end = sequence.accesses.size();
+    if (std::exchange(wrote[request.stream], false)) request.access.operation = Operation::kReadAfterWrites;
+    const uint32_t part = i < train_end ? 0 : i < validation_end ? 1 : 2;
+    volumes.try_emplace(request.stream, near_pages).first->second.add(request.access, part);
   }
-  for (auto& [stream, sequence] : streams) {
-    sequence.labels = labels;
-    sequences.push_back(std::move(sequence));
-  }
+  for (auto& [stream, volume] : volumes) volume.finish(labels, sequences);
   requests_.clear();
 }
 
@@ -118,15 +153,20 @@ Vocabulary learn_vocabulary(const std::vector<AccessSequence>& sequences, Symbol
 void tokenize(const std::vector<AccessSequence>& sequences, const ModelShape& shape, const Vocabulary& vocabulary,
               TokenData& train, TokenData& validation) {
   constexpr Answer kNone = {kNoAnswer, kNoAnswer, kNoAnswer};
+  History history(shape.history_entries);
   for (const AccessSequence& sequence : sequences) {
     TokenStream stream(shape, vocabulary, sequence.labels);
-    History history(shape.history_entries);
+    history.clear();
     for (size_t i = 0; i < sequence.validation_end; ++i) {
       const Access& access = sequence.accesses[i];
       TokenData& data = i < sequence.train_end ? train : validation;
       if (i != 0 && i != sequence.train_end) data.answers.back() = stream.answer_for(access, history);
       data.tokens.push_back(stream.take(access, history));
       data.answers.push_back(kNone);
+    }
+    if (sequence.ended && sequence.validation_end == sequence.accesses.size()) {
+      TokenData& data = sequence.train_end == sequence.accesses.size() ? train : validation;
+      data.answers.back()[static_cast<uint32_t>(Head::kSymbol)] = kAnswerOther;
     }
   }
 }

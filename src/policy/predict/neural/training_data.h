@@ -11,12 +11,16 @@
 
 namespace foreshard::policy {
 
+// How many streams of a volume are told apart at a time.
+inline constexpr uint32_t kNearStreams = 64;
+
 // The reads of one stream (a volume) in their order.
 struct AccessSequence {
   TokenStream::Labels labels;
   std::vector<Access> accesses;
   // [0, train_end) to learn from, [train_end, validation_end) to choose by, the rest to judge by.
   size_t train_end = 0, validation_end = 0;
+  bool ended = false;  // the stream did not go on, as was known within the last access's part
 };
 
 struct TrainingSplit {
@@ -32,8 +36,10 @@ class SequenceBuilder {
   // Writes leave a mark on the read behind them, and their pages in the cache.
   void add(uint32_t stream, const Access& access, bool write);
   uint64_t requests() const { return requests_.size(); }
-  // Appends a sequence for each stream that read anything; the split is by the trace's requests.
-  void finish(TokenStream::Labels labels, const TrainingSplit& split, std::vector<AccessSequence>& sequences);
+  // Appends a sequence for each stream that read anything; the split is by the trace's requests. near_pages: as in the
+  // model's shape; then each stream that is told apart is a sequence.
+  void finish(TokenStream::Labels labels, const TrainingSplit& split, uint32_t near_pages,
+              std::vector<AccessSequence>& sequences);
 
  private:
   struct Request {

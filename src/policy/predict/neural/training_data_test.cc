@@ -22,7 +22,7 @@ std::vector<AccessSequence> sequences_of(const std::vector<uint64_t>& pages, dou
   SequenceBuilder builder(SymbolKind::kDelta, cache_share);
   for (const uint64_t position : pages) builder.add(0, page(position), false);
   std::vector<AccessSequence> sequences;
-  builder.finish({}, {}, sequences);
+  builder.finish({}, {}, 0, sequences);
   return sequences;
 }
 
@@ -30,7 +30,7 @@ TEST(SequenceBuilder, CutsByTheTimeOfTheTrace) {
   SequenceBuilder builder(SymbolKind::kDelta, 0);
   for (uint64_t i = 0; i < 100; ++i) builder.add(i < 60 ? 1 : i % 2, page(i), false);
   std::vector<AccessSequence> sequences;
-  builder.finish({}, {}, sequences);
+  builder.finish({}, {}, 0, sequences);
   ASSERT_EQ(sequences.size(), 2u);
   EXPECT_EQ(sequences[0].train_end, 0u);  // of stream 0, which began later
   EXPECT_EQ(sequences[0].validation_end, 5u);
@@ -47,7 +47,7 @@ TEST(SequenceBuilder, WritesMarkTheReadBehindThem) {
   builder.add(0, page(3), false);
   builder.add(0, page(4), false);
   std::vector<AccessSequence> sequences;
-  builder.finish({}, {}, sequences);
+  builder.finish({}, {}, 0, sequences);
   ASSERT_EQ(sequences[0].accesses.size(), 3u);
   EXPECT_EQ(sequences[0].accesses[1].operation, Operation::kReadAfterWrites);
   EXPECT_EQ(sequences[0].accesses[2].operation, Operation::kRead);
@@ -75,6 +75,28 @@ TEST(SequenceBuilder, KeepsWhatAnLruCacheMisses) {
   std::vector<uint64_t> kept;
   for (const Access& access : sequences_of(pages, 0.2)[0].accesses) kept.push_back(access.position);
   EXPECT_EQ(kept, expected);
+}
+
+// Two runs, interleaved, then many others that push both out: their ends are answers too.
+TEST(SequenceBuilder, NearStreamsAreSequencesThatEnd) {
+  SequenceBuilder builder(SymbolKind::kDelta, 0);
+  for (uint64_t i = 0; i < 20; ++i) builder.add(0, page(i % 2 == 0 ? 1000 + i : 900'000 + i), false);
+  for (uint64_t i = 0; i < kNearStreams; ++i) builder.add(0, page((i + 2) << 21), false);
+  for (uint64_t i = 0; i < 100; ++i) builder.add(0, page(7'000'000), false);
+  std::vector<AccessSequence> sequences;
+  builder.finish({}, {}, 32, sequences);
+  ASSERT_GT(sequences.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(sequences[i].accesses.size(), 10u);
+    EXPECT_TRUE(sequences[i].ended);
+    EXPECT_EQ(sequences[i].train_end, 10u);
+  }
+  ModelShape shape;
+  shape.history_entries = 2;
+  TokenData train, validation;
+  tokenize({sequences[0]}, shape, {}, train, validation);
+  EXPECT_EQ(train.answers.back()[0], static_cast<int32_t>(kAnswerOther));
+  EXPECT_EQ(train.answers.back()[1], kNoAnswer);
 }
 
 TEST(Vocabulary, HoldsTheCommonestOfThePartToLearnFrom) {
