@@ -16,7 +16,7 @@ class History {
     uint32_t tag = 0;             // of the position; 0: free
     uint32_t touched : 29 = 0;
     uint32_t followed : 3 = 0;    // how many times something has, up to 7
-    uint32_t first_page = 0;      // files: where the last access of it lay
+    uint32_t first_page = 0;      // where the last access lay: files within the file, block requests from 0
     uint32_t end_page = 0;
   };
   static_assert(sizeof(Entry) == 32);

@@ -25,6 +25,13 @@ uint32_t gap_class(bool known, uint64_t gap_ns) {
 
 uint32_t log_class(uint32_t value) { return std::min(7u, static_cast<uint32_t>(std::bit_width(value))); }
 
+// Classes are wide. Where the last request there was of the class, the next one will be as long.
+void set_remembered_pages(Target& target, uint32_t length, const History::Entry* entry) {
+  if (entry == nullptr || entry->end_page <= entry->first_page) return;
+  const uint32_t pages = entry->end_page - entry->first_page;
+  if (length_class(pages) == length && pages <= target.pages) target.pages = pages;
+}
+
 }  // namespace
 
 uint32_t length_class(uint32_t pages) {
@@ -133,11 +140,10 @@ Token TokenStream::take(const Access& access, History& history) {
   const bool files = shape_->symbols == SymbolKind::kFile;
   const History::Entry* entry = history.find(access.position);
   const Token made = advance(access, place_of(access, entry), entry);
-  if (files) {
-    History::Entry& now = history.find_or_add(access.position);
-    now.first_page = static_cast<uint32_t>(access.first_page);
-    now.end_page = static_cast<uint32_t>(std::min<uint64_t>(access.first_page + access.pages, UINT32_MAX));
-  }
+  const uint64_t first_page = files ? access.first_page : 0;
+  History::Entry& now = history.find_or_add(access.position);
+  now.first_page = static_cast<uint32_t>(first_page);
+  now.end_page = static_cast<uint32_t>(std::min<uint64_t>(first_page + access.pages, UINT32_MAX));
   return made;
 }
 
@@ -167,6 +173,7 @@ std::optional<Target> TokenStream::target(uint32_t symbol, uint32_t length, uint
     const int64_t position = static_cast<int64_t>(end_) + *value;
     if (position < 0 || position >= static_cast<int64_t>(kPositionsMax)) return std::nullopt;
     target.position = static_cast<uint64_t>(position);
+    set_remembered_pages(target, length, history.find(target.position));
     return target;
   }
   if (*value < 0) return std::nullopt;
@@ -176,6 +183,7 @@ std::optional<Target> TokenStream::target(uint32_t symbol, uint32_t length, uint
   if (place != kPlaceStart && entry == nullptr) return std::nullopt;
   if (place == kPlaceContinues) target.first_page = entry->end_page;
   if (place == kPlaceRepeats) target.first_page = entry->first_page;
+  if (place != kPlaceContinues) set_remembered_pages(target, length, entry);
   return target;
 }
 

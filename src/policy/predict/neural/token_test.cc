@@ -77,6 +77,23 @@ TEST(TokenStream, AnswersPointBackToTheirAccess) {
   EXPECT_EQ(answers.size(), 7u) << "some kind of answer never came up";
 }
 
+// Classes of sizes are wide; what was read there before says it exactly.
+TEST(TokenStream, RememberedSizesAreExact) {
+  const Vocabulary vocabulary({0});
+  const ModelShape shape = shape_of(SymbolKind::kDelta, vocabulary);
+  TokenStream stream(shape, vocabulary, {});
+  History history(64);
+  for (int round = 0; round < 2; ++round) {
+    stream.take(access_at(100, 9), history);
+    stream.take(access_at(500, 1), history);
+  }
+  const auto target = stream.target(kAnswerHistory, length_class(9), 0, history);
+  ASSERT_TRUE(target);
+  EXPECT_EQ(target->position, 100u);
+  EXPECT_EQ(target->pages, 9u);
+  EXPECT_EQ(stream.target(kAnswerHistory, length_class(3), 0, history)->pages, 3u);
+}
+
 TEST(TokenStream, TokensStayWithinTheirTable) {
   const Vocabulary vocabulary({0, 5});
   for (const SymbolKind symbols : {SymbolKind::kDelta, SymbolKind::kFile}) {
