@@ -74,8 +74,8 @@ class FileTraceParser {
                            parse_number(fields[3], row.offset) && parse_number(fields[4], row.size);
       if (!numbers || row.file > INT64_MAX) return wrong("ts_us, file_id, offset or size is not a number");
       row.stream = fields[1];
-      row.read = row.size > 0 && (fields[5] == "R" || fields[5] == "M");
-      row.write = row.size > 0 && fields[5] == "W";
+      row.read = row.size > 0 && (fields[5] == "R" || fields[5] == "M" || fields[5] == "read");
+      row.write = row.size > 0 && (fields[5] == "W" || fields[5] == "write");
       sink_(row);
     }
     ++lines_;
