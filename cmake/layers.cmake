@@ -13,7 +13,8 @@ function(foreshard_layer name)
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   set(fuzzers ${sources})
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
-  list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|/main)\\.cc$")
+  # Modules of their own (cmake/train_module.cmake) stand in folders named after the library that they fence in.
+  list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|/main)\\.cc$|/torch/")
 
   foreach(proto ${ARG_PROTOS})
     get_filename_component(stem ${proto} NAME_WE)

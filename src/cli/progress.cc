@@ -26,7 +26,7 @@ size_t terminal_columns() {
 }  // namespace
 
 std::string progress_line(const std::string& title, uint64_t done_bytes, uint64_t total_bytes, uint64_t elapsed_ns,
-                          size_t columns) {
+                          size_t columns, ProgressOf of) {
   const double seconds = static_cast<double>(elapsed_ns) / 1e9;
   const double bytes_per_s = seconds > 0 ? static_cast<double>(done_bytes) / seconds : 0;
   std::string line = title;
@@ -35,7 +35,11 @@ std::string progress_line(const std::string& title, uint64_t done_bytes, uint64_
     const std::string filled = bar(share, kBarColumns);
     line += fmt::format("  {}{} {:3.0f} %", filled, std::string(kBarColumns - display_width(filled), ' '), share * 100);
   }
-  line += fmt::format("  {}  {}/s", format_size(done_bytes), format_size(static_cast<uint64_t>(bytes_per_s)));
+  if (of == ProgressOf::kBytes) {
+    line += fmt::format("  {}  {}/s", format_size(done_bytes), format_size(static_cast<uint64_t>(bytes_per_s)));
+  } else {
+    line += fmt::format("  {}  {}/s", format_count(static_cast<double>(done_bytes)), format_count(bytes_per_s));
+  }
   if (total_bytes > done_bytes && bytes_per_s > 0 && seconds > 1) {
     const auto left = static_cast<uint64_t>(static_cast<double>(total_bytes - done_bytes) / bytes_per_s);
     line += fmt::format("  {}:{:02} left", left / 60, left % 60);
@@ -48,8 +52,8 @@ std::string progress_line(const std::string& title, uint64_t done_bytes, uint64_
   return line;
 }
 
-Progress::Progress(std::string title, uint64_t total_bytes, bool quiet)
-    : title_(std::move(title)), total_bytes_(total_bytes), shown_(!quiet && isatty(STDERR_FILENO) != 0) {}
+Progress::Progress(std::string title, uint64_t total_bytes, bool quiet, ProgressOf of)
+    : title_(std::move(title)), total_bytes_(total_bytes), of_(of), shown_(!quiet && isatty(STDERR_FILENO) != 0) {}
 
 Progress::~Progress() {
   if (drawn_) std::fputs("\n", stderr);
@@ -67,7 +71,8 @@ void Progress::finish(uint64_t now_ns) {
 }
 
 void Progress::draw(uint64_t now_ns) {
-  const std::string line = progress_line(title_, done_bytes_, total_bytes_, now_ns - started_ns_, terminal_columns());
+  const std::string line =
+      progress_line(title_, done_bytes_, total_bytes_, now_ns - started_ns_, terminal_columns(), of_);
   std::fputs(("\r\x1b[K" + line).c_str(), stderr);
   std::fflush(stderr);
   drawn_ = true;

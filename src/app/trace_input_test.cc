@@ -1,0 +1,111 @@
+// Shows that block and file traces are told apart and read alike, packed or plain, and that what is wrong is named.
+#include "app/trace_input.h"
+
+#include <gtest/gtest.h>
+#include <zstd.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "runtime/test_folder.h"
+
+namespace foreshard::app {
+namespace {
+
+struct Taken {
+  bool files = false;
+  std::vector<std::string> rows;
+};
+
+Result<TraceSummary> take(const std::string& path, Taken& taken, size_t rows_max = SIZE_MAX) {
+  TraceSink sink;
+  sink.begin = [&](bool files) { taken.files = files; };
+  sink.row = [&](const TraceRow& row) {
+    taken.rows.push_back(std::string(row.read ? "R" : row.write ? "W" : "-") + " " + std::string(row.stream) + " " +
+                         std::to_string(row.file) + " " + std::to_string(row.offset) + "+" + std::to_string(row.size));
+    return taken.rows.size() < rows_max;
+  };
+  return read_trace(path, sink);
+}
+
+void write_file(const std::string& path, const std::string& text, bool packed) {
+  std::string out = text;
+  if (packed) {
+    out.resize(ZSTD_compressBound(text.size()));
+    out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 3));
+  }
+  std::ofstream(path, std::ios::binary) << out;
+}
+
+constexpr const char* kFileTrace =
+    "ts_us,pid,file_id,offset,size,op\n1,7,3,0,100,R\n2,7,3,0,0,O\n,8,4,4096,5,write\n9,8,5,1,2,M\n";
+
+TEST(TraceInput, BothKindsPlainAndPacked) {
+  const runtime::TestFolder folder;
+  for (const bool packed : {false, true}) {
+    Taken block, file;
+    write_file(folder / "block", "ts_us,vol,offset,size,op\n1,a,0,4096,R\n,a,4096,512,?\n2,b,8192,1,W\n", packed);
+    ASSERT_TRUE(take(folder / "block", block));
+    EXPECT_FALSE(block.files);
+    EXPECT_EQ(block.rows, (std::vector<std::string>{"R a 0 0+4096", "R a 0 4096+512", "W b 0 8192+1"}));
+    write_file(folder / "file", kFileTrace, packed);
+    ASSERT_TRUE(take(folder / "file", file));
+    EXPECT_TRUE(file.files);
+    EXPECT_EQ(file.rows, (std::vector<std::string>{"R 7 3 0+100", "- 7 3 0+0", "W 8 4 4096+5", "R 8 5 1+2"}));
+  }
+}
+
+// Longer than the blocks in which files are read.
+TEST(TraceInput, LongOnesComeWhole) {
+  const runtime::TestFolder folder;
+  std::string text = "ts_us,pid,file_id,offset,size,op\n";
+  for (int i = 0; i < 50'000; ++i) text += std::to_string(i) + ",1," + std::to_string(i * 7919) + ",0,4096,R\n";
+  for (const bool packed : {false, true}) {
+    Taken taken;
+    write_file(folder / "long", text, packed);
+    ASSERT_TRUE(take(folder / "long", taken));
+    ASSERT_EQ(taken.rows.size(), 50'000u);
+    EXPECT_EQ(taken.rows[49'999], "R 1 " + std::to_string(49'999 * 7919) + " 0+4096");
+    Taken few;
+    ASSERT_TRUE(take(folder / "long", few, 10));
+    EXPECT_EQ(few.rows.size(), 10u);
+  }
+}
+
+TEST(TraceInput, WhatIsWrongIsNamed) {
+  const runtime::TestFolder folder;
+  const std::string header = "ts_us,pid,file_id,offset,size,op\n";
+  for (const char* line : {"1,2,3,4,5", "1,2,3,4,5,R,6", "1,2,x,4,5,R", "1,2,-3,4,5,R",
+                           "1,2,18446744073709551615,4,5,R"}) {
+    Taken taken;
+    write_file(folder / "bad", header + "1,2,3,4,5,R\n" + line + "\n", false);
+    const Result<TraceSummary> read = take(folder / "bad", taken);
+    ASSERT_FALSE(read) << line;
+    EXPECT_NE(read.error().detail.find("line 3"), std::string::npos) << read.error().detail;
+  }
+  Taken taken;
+  write_file(folder / "long", header + std::string(100'000, '1'), false);
+  EXPECT_FALSE(take(folder / "long", taken));
+  write_file(folder / "empty", "", false);
+  EXPECT_FALSE(take(folder / "empty", taken));
+  write_file(folder / "other", "hello\n", false);
+  EXPECT_FALSE(take(folder / "other", taken));
+  EXPECT_EQ(take(folder / "none", taken).error().code, ErrorCode::kNotFound);
+}
+
+TEST(TraceInput, DamagedPackingIsNamed) {
+  const runtime::TestFolder folder;
+  write_file(folder / "packed", kFileTrace, true);
+  std::ifstream in(folder / "packed", std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  for (size_t length = 4; length < bytes.size(); ++length) {
+    std::ofstream(folder / "cut", std::ios::binary) << bytes.substr(0, length);
+    Taken taken;
+    const Result<TraceSummary> read = take(folder / "cut", taken);
+    ASSERT_FALSE(read) << length;
+  }
+}
+
+}  // namespace
+}  // namespace foreshard::app
