@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include "app/attachment.h"
+#include "app/model_file.h"
 #include "app/process.h"
 #include "app/region_folder.h"
 #include "base/log.h"
@@ -45,6 +46,10 @@ void add_attach_options(CLI::App& command, AttachOptions& options) {
       ->check(CLI::IsMember(std::vector<std::string>(experts.begin(), experts.end())))
       ->type_name("NAMES");
   command
+      .add_option("--model", options.model,
+                  "A model made by foreshard train, as one more expert; one that cannot be read is left out")
+      ->type_name("FILE");
+  command
       .add_option("--zone", options.zone, "The zone this driver is in (default: the volume's, else the region's first)")
       ->type_name("ZONE");
   add_duration_option(command, "--io-timeout", options.io_timeout_ns,
@@ -63,6 +68,16 @@ std::string control_folder(const std::string& region_address, const std::vector<
     if (address.starts_with("unix:") && absolute) return *absolute;
   }
   return "/tmp";
+}
+
+// Predictions are hints: whatever is wrong with the file, the volume is served without it.
+std::shared_ptr<policy::RunnableModel> model_of(const std::string& path) {
+  Result<policy::Model> model = app::read_model_file(path);
+  if (model && model->shape.kind == policy::ModelKind::kLstm) {
+    return std::make_shared<policy::RunnableModel>(std::move(*model));
+  }
+  LOG_WARN("attach without the model {}: {}", path, model ? "it is for files, not for volumes" : model.error().message());
+  return nullptr;
 }
 
 Result<void> ending_of(app::Attachment& attachment, const std::string& volume) {
@@ -109,6 +124,7 @@ Result<app::AttachmentOptions> attachment_options(const AttachOptions& options, 
   TRY(to.driver.prefetch, app::parse_prefetch_mode(options.prefetch));
   TRY(to.driver.prefetch_budget, app::parse_prefetch_budget(options.prefetch_budget));
   to.driver.prefetch_experts = options.prefetch_experts;
+  if (!options.model.empty()) to.driver.model = model_of(options.model);
   to.driver.io_timeout_ns = options.io_timeout_ns;
   to.driver.force = options.force;
   to.nbd = options.nbd;

@@ -15,6 +15,7 @@ struct AttachOptions {
   std::string prefetch = "on";
   std::string prefetch_budget = "normal";
   std::vector<std::string> prefetch_experts;
+  std::string model;
   std::string zone;
   uint64_t io_timeout_ns = UINT64_MAX;
   bool force = false;

@@ -45,13 +45,6 @@ double cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-// 0: none. The same on every machine, as models travel.
-uint64_t label_hash(const std::string& label) {
-  uint64_t hash = 0;
-  for (const char c : label) hash = mix64(hash ^ static_cast<unsigned char>(c)) | 1;
-  return hash;
-}
-
 std::string date_text(uint64_t wall_ns) {
   const auto seconds = static_cast<time_t>(wall_ns / 1'000'000'000);
   tm parts{};
@@ -114,7 +107,7 @@ Result<void> read_one(TrainRun& run, const std::string& path) {
   }
   run.files = files;
   const size_t before = run.sequences.size();
-  const policy::TokenStream::Labels labels = {label_hash(run.options.workload), label_hash(run.options.label)};
+  const policy::TokenStream::Labels labels = {policy::label_hash(run.options.workload), policy::label_hash(run.options.label)};
   builder->finish(labels, run.card.split, run.near_pages, run.sequences);
   for (size_t i = before; i < run.sequences.size(); ++i) reads += run.sequences[i].accesses.size();
   run.card.data.push_back({name, requests, reads});

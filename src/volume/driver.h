@@ -15,6 +15,7 @@
 
 #include "meta/meta.h"
 #include "meta/records.pb.h"
+#include "policy/predict/neural/neural_predictor.h"
 #include "policy/prefetch/prefetcher.h"
 #include "runtime/sync.h"
 #include "volume/block_device.h"
@@ -31,6 +32,7 @@ struct DriverOptions {
   policy::PrefetchMode prefetch = policy::PrefetchMode::kOn;
   policy::PrefetchBudget prefetch_budget = policy::PrefetchBudget::kNormal;
   std::vector<std::string> prefetch_experts;  // of policy::PredictorSet::names(); none: all
+  std::shared_ptr<policy::RunnableModel> model;  // a trained expert more; null: none
   uint64_t io_timeout_ns = UINT64_MAX;   // how long a request waits for a server that is gone; default: for ever
   uint64_t retained_bytes_max = 16u << 20;
   uint64_t retained_age_ns_max = 5'000'000'000;

@@ -57,6 +57,12 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       background_(runtime.executor()),
       stopping_(runtime.executor()),
       ended_(runtime.executor()) {
+  if (options_.model != nullptr) {
+    policy::NeuralOptions neural;
+    neural.labels.workload = policy::label_hash(claim_.volume.workload_type());
+    prefetcher_.add_expert(std::make_unique<policy::NeuralPredictor>(options_.model->model.shape.kind, options_.model,
+                                                                     neural, [this] { return runtime_.now_ns(); }));
+  }
   cache_.set_on_wasted([this](uint64_t page) { prefetcher_.on_evicted_unused(page); });
 }
 

@@ -20,6 +20,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -123,6 +124,8 @@ class Prefetcher {
   void hint(PageRange range, std::vector<PageRange>& to_fetch);
 
   void set_mode(PrefetchMode mode) { mode_ = options_.cache_pages == 0 ? PrefetchMode::kOff : mode; }
+  // One more expert behind those of the options: a trained one.
+  void add_expert(std::unique_ptr<Predictor> expert) { experts_.add(std::move(expert)); }
   void set_volume_pages(uint64_t pages) { options_.volume_pages = pages; }
   PrefetchMode mode() const { return mode_; }
   PrefetchStatistics statistics() const;

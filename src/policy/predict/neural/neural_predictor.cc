@@ -132,6 +132,9 @@ bool NeuralPredictor::add(const Target& target, float confidence, std::vector<Ca
   }
   candidate.pages = target.pages;
   candidate.confidence = std::min(confidence, 1.0f);
+  // What the model believes, coarse and fine: what that is worth the filter learns.
+  candidate.context = static_cast<uint16_t>(candidate.confidence * 15);
+  candidate.detail = static_cast<uint16_t>(candidate.confidence * 63);
   candidates.push_back(candidate);
   ++counters_.proposed;
   return true;

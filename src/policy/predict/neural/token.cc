@@ -41,6 +41,12 @@ uint32_t length_class(uint32_t pages) {
 
 uint32_t pages_of_length_class(uint32_t length) { return kLengthPages[std::min(length, kLengthClasses - 1)]; }
 
+uint64_t label_hash(std::string_view label) {
+  uint64_t hash = 0;
+  for (const char c : label) hash = mix64(hash ^ static_cast<unsigned char>(c)) | 1;
+  return hash;
+}
+
 TokenStream::TokenStream(const ModelShape& shape, const Vocabulary& vocabulary, Labels labels)
     : shape_(&shape), vocabulary_(&vocabulary), offsets_(shape.feature_offsets()), labels_(labels) {}
 

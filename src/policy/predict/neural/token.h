@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "policy/predict/neural/history.h"
 #include "policy/predict/neural/model.h"
@@ -43,6 +44,9 @@ uint32_t length_class(uint32_t pages);
 uint32_t pages_of_length_class(uint32_t length);
 inline constexpr uint32_t kLengthPagesMax = 512;
 inline constexpr uint64_t kPositionsMax = 1ull << 52;  // pages of a volume
+
+// Of a workload type or a VM's label; 0: none. The same on every machine, as models travel.
+uint64_t label_hash(std::string_view label);
 
 class TokenStream {
  public:
