@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <utility>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"

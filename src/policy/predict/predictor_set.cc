@@ -63,7 +63,7 @@ PredictorSet::PredictorSet(uint64_t cache_pages, const std::vector<std::string>&
 }
 
 void PredictorSet::add(std::unique_ptr<Predictor> expert) {
-  ASSERT(experts_.size() + 1 < kExpertsMax, experts_.size());
+  ASSERT(experts_.size() < kExpertsOfASetMax, experts_.size());
   experts_.push_back(std::move(expert));
 }
 

@@ -16,13 +16,14 @@ namespace foreshard::policy {
 
 class PredictorSet {
  public:
-  static constexpr size_t kCandidatesMax = 64;  // of one observation
+  static constexpr size_t kCandidatesMax = 96;  // of one observation
 
   // The names of the experts that there are.
   static std::span<const std::string_view> names();
   // For a cache of so many pages: the named experts, or all. A name that is none of names() is our own bug.
   PredictorSet(uint64_t cache_pages, const std::vector<std::string>& names, const PageHistory& history);
-  // Adds an expert behind the others; at most kExpertsMax - 1 in all, one index being the client's hints.
+  // Adds an expert behind the others; kExpertsOfASetMax in all, since the filter has so many tables for them.
+  static constexpr size_t kExpertsOfASetMax = 8;
   void add(std::unique_ptr<Predictor> expert);
 
   void observe(const Observation& observation, std::vector<Candidate>& candidates);

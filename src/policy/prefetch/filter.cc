@@ -1,5 +1,6 @@
 #include "policy/prefetch/filter.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace foreshard::policy {
@@ -9,6 +10,7 @@ constexpr float kStep = 0.08f;
 constexpr float kStepFirst = 0.15f;        // a new filter has everything to learn
 constexpr float kStepExamples = 16384.0f;  // after so many the step has come half of the way down
 constexpr float kSquaresFirst = 1.0f;
+constexpr float kSquaresMax = 1000.0f;  // no step is smaller than with this sum: the present counts more than the past
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
@@ -29,7 +31,7 @@ void OnlineFilter::learn(const FilterExample& example, bool used) {
   const float step = (kStep + (kStepFirst - kStep) / (1 + age)) * wrong * example.weight;
   for (uint32_t i = 0; i < example.count; ++i) {
     Weight& weight = weights_[example.places[i]];
-    weight.squares += square;
+    weight.squares = std::min(weight.squares + square, kSquaresMax);
     weight.value += step / std::sqrt(weight.squares);
   }
   ++learned_;

@@ -1,8 +1,8 @@
 // OnlineFilter: one logistic model, learned while it is used, that turns the features of a proposed page into the
 // probability that the page is read soon. A feature is a table and a code; the tables are hashed and of fixed size,
 // so that memory is bounded whatever comes, and the probability is the sigmoid of the sum of one weight of each.
-// Steps are AdaGrad's (Duchi, Hazan and Singer, JMLR 2011) with sums that forget slowly, so that the model keeps up
-// with a volume that changes.
+// Steps are AdaGrad's (Duchi, Hazan and Singer, JMLR 2011) with sums that are bounded, so that the model keeps
+// up with a volume that changes.
 //
 // Owner: the Prefetcher. Deterministic. Memory: kBytes. Cost: a few ns for each feature of an example.
 #pragma once
