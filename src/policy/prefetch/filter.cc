@@ -10,7 +10,7 @@ constexpr float kStep = 0.08f;
 constexpr float kStepFirst = 0.15f;        // a new filter has everything to learn
 constexpr float kStepExamples = 16384.0f;  // after so many the step has come half of the way down
 constexpr float kSquaresFirst = 1.0f;
-constexpr float kSquaresMax = 1000.0f;  // no step is smaller than with this sum: the present counts more than the past
+constexpr float kSquaresMax = 4000.0f;  // no step is smaller than with this sum: the present counts more than the past
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
