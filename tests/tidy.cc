@@ -45,6 +45,7 @@ const std::vector<Fence>& fences() {
       {"tl/expected", {"src/base/result.h"}},
       {"libnbd.h", {"bench/", "tests/"}},
       {"CLI/", {"src/cli/"}},
+      {"zstd.h", {"src/cli/trace_input"}},
       {"fuse3/", {"src/front/fuse"}},
       {"metis.h", {"src/policy/partition"}},
       {"torch/", {"src/policy/predict/torch/"}},

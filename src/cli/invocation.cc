@@ -168,6 +168,7 @@ void add_all_commands(CLI::App& app, Invocation& invocation) {
   add_driver_commands(app, *volume, invocation);
   add_scrub_command(app, invocation);
   add_bench_command(app, invocation);
+  add_replay_command(app, invocation);
   add_train_command(app, invocation);
   add_version_command(app, invocation);
   add_help_command(app, invocation);

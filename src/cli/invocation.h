@@ -57,6 +57,7 @@ void add_image_commands(CLI::App& volume, Invocation& invocation);
 void add_attach_command(CLI::App& app, Invocation& invocation);
 void add_scrub_command(CLI::App& app, Invocation& invocation);
 void add_bench_command(CLI::App& app, Invocation& invocation);
+void add_replay_command(CLI::App& app, Invocation& invocation);
 void add_train_command(CLI::App& app, Invocation& invocation);
 
 }  // namespace foreshard::cli

@@ -56,6 +56,10 @@ TEST_F(CommandLine, EveryCommandIsUnderstood) {
         "prefetch stats v",
         "prefetch mode v shadow",
         "bench --size 64M",
+        "replay f",
+        "replay f g --cache 5% --prefetch all --replacement lru --budget frugal --format blktrace -o json",
+        "replay f --cache 64M --server-cache 10% --hit-us 5 --ram-us 60 --disk-us 160 --zone-us 1000 --interval 1ms",
+        "replay f --fetch-us 0.5 --server-cache 0",
         "version",
         "help",
         "help volume create"}) {

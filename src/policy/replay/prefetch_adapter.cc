@@ -1,0 +1,53 @@
+#include "policy/replay/prefetch_adapter.h"
+
+#include "policy/predict/predictor_set.h"
+
+namespace foreshard::policy {
+namespace {
+
+PrefetcherOptions options_of(const PrefetchChoice& choice) {
+  PrefetcherOptions options;
+  options.cache_pages = choice.cache_pages;
+  options.experts = choice.experts;
+  options.budget = choice.budget;
+  options.watch_hits = choice.whole_files;
+  return options;
+}
+
+class PrefetchAdapter final : public ReplayPrefetch {
+ public:
+  PrefetchAdapter(const PrefetchChoice& choice, const View& view) : prefetcher_(options_of(choice), view.cached) {}
+  void on_access(const Observation& observation, std::vector<PageRange>& to_fetch) override {
+    prefetcher_.on_access(observation, to_fetch);
+  }
+  void on_fetched(PageRange range, uint64_t latency_ns) override { prefetcher_.on_fetched(range, latency_ns); }
+  void on_dropped(PageRange range) override { prefetcher_.on_dropped(range); }
+  void on_first_use(uint64_t page) override { prefetcher_.on_first_use(page); }
+  void on_evicted_unused(uint64_t page) override { prefetcher_.on_evicted_unused(page); }
+  PrefetchFacts facts() const override {
+    const PrefetchStatistics statistics = prefetcher_.statistics();
+    PrefetchFacts facts;
+    facts.ece = statistics.ece;
+    facts.brier = statistics.brier;
+    facts.brier_base = statistics.brier_base;
+    facts.reliability = statistics.reliability;
+    facts.memory_bytes = statistics.memory_bytes;
+    return facts;
+  }
+
+ private:
+  Prefetcher prefetcher_;
+};
+
+}  // namespace
+
+std::vector<std::string> expert_names() {
+  const auto names = PredictorSet::names();
+  return {names.begin(), names.end()};
+}
+
+std::unique_ptr<ReplayPrefetch> make_prefetch_adapter(const PrefetchChoice& choice, const ReplayPrefetch::View& view) {
+  return std::make_unique<PrefetchAdapter>(choice, view);
+}
+
+}  // namespace foreshard::policy

@@ -1,0 +1,40 @@
+// ReplayPrefetch: a way of prefetching as a replay drives it: shown every request after its lookup, told what became of
+// what it asked for. The driver's calls in the driver's order (policy/prefetch/prefetcher.h).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "policy/predict/predictor.h"
+#include "policy/prefetch/calibration.h"
+#include "policy/prefetch/prefetcher.h"
+
+namespace foreshard::policy {
+
+// What it says of itself in the end.
+struct PrefetchFacts {
+  double ece = 0, brier = 0, brier_base = 0;
+  std::array<CalibrationBin, Calibration::kBins> reliability{};
+  uint64_t memory_bytes = 0;
+};
+
+class ReplayPrefetch {
+ public:
+  // What it may look at, without effect.
+  struct View {
+    std::function<bool(uint64_t page)> cached;
+    std::function<bool(uint64_t page)> in_flight;
+  };
+  virtual ~ReplayPrefetch() = default;
+  virtual void on_access(const Observation& observation, std::vector<PageRange>& to_fetch) = 0;
+  // latency_ns: since it was asked for.
+  virtual void on_fetched(PageRange range, uint64_t latency_ns) = 0;
+  virtual void on_dropped(PageRange range) = 0;
+  virtual void on_first_use(uint64_t page) = 0;
+  virtual void on_evicted_unused(uint64_t page) = 0;
+  virtual PrefetchFacts facts() const = 0;
+};
+
+}  // namespace foreshard::policy
