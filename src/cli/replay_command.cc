@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "app/model_file.h"
 #include "base/units.h"
 #include "cli/exit_code.h"
 #include "cli/progress.h"
@@ -38,6 +39,8 @@ struct ReplayCommandOptions {
   std::string replacement = "default";
   std::string budget = "normal";
   std::string format;  // empty: seen by the content
+  std::string model;
+  std::shared_ptr<policy::RunnableModel> trained;  // of that file
   double hit_us = 5, ram_us = 60, disk_us = 160, zone_us = 0;
   std::optional<double> fetch_us;
   uint64_t interval_ns = 1'000'000'000;
@@ -137,6 +140,7 @@ std::vector<Run> make_runs(const ReplayCommandOptions& options, const policy::Re
   policy::PrefetchChoice choice;
   choice.budget = options.budget == "frugal" ? policy::PrefetchBudget::kFrugal : policy::PrefetchBudget::kNormal;
   choice.cache_pages = base.cache_pages;
+  choice.model = options.trained;
   choice.whole_files = format == policy::TraceFormat::kFileCsv;
   const Replacement replacement = options.replacement == "lru" ? Replacement::kLru : Replacement::kDefault;
   std::vector<Run> runs;
@@ -203,7 +207,11 @@ Result<ReplayReport> replay_file(const std::string& file, const ReplayCommandOpt
   return report;
 }
 
-Result<void> replay(const Invocation& invocation, const ReplayCommandOptions& options) {
+Result<void> replay(const Invocation& invocation, ReplayCommandOptions options) {
+  if (!options.model.empty()) {
+    TRY(policy::Model model, app::read_model_file(options.model));
+    options.trained = std::make_shared<policy::RunnableModel>(std::move(model));
+  }
   if (!options.prefetch.empty()) {
     TRY_VOID(policy::check_replay_prefetch(options.prefetch));
   }
@@ -266,6 +274,9 @@ void add_replay_command(CLI::App& app, Invocation& invocation) {
       ->add_option("--prefetch", options->prefetch,
                    "none, readahead, baseline, an expert's name, or all (default: a table of them)")
       ->type_name("NAME");
+  command
+      ->add_option("--model", options->model, "A model made by foreshard train, as one more expert of all")
+      ->type_name("FILE");
   command->add_option("--replacement", options->replacement, "Plain LRU, or the replacement of drivers")
       ->check(one_of({"lru", "default"}))
       ->type_name("lru|default")

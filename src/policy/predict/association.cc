@@ -78,11 +78,11 @@ void AssociationPredictor::observe(const Observation& observation, std::vector<C
   if (held_ > sources_.size() / 2 && sources_.size() < sources_max_) grow();
   uint32_t lag = 0;
   for (const Recent& recent : recent_) {
-    if (recent.volume != observation.volume.value || recent.first_page == observation.first_page) continue;
+    if (recent.volume != stream_of(observation) || recent.first_page == observation.first_page) continue;
     if (Source* source = find(recent.first_page)) follow(*source, observation, ++lag);
   }
   std::copy_backward(recent_.begin(), recent_.end() - 1, recent_.end());
-  recent_[0] = {observation.volume.value, observation.first_page};
+  recent_[0] = {stream_of(observation), observation.first_page};
 
   Source& source = take(observation.first_page);
   source.last = clock_;

@@ -103,15 +103,15 @@ void LogReplayPredictor::observe(const Observation& observation, std::vector<Can
   entry.first_page = observation.first_page;
   entry.pages = observation.pages;
 
-  Last& last = last_[mix64(observation.volume.value) & (kVolumes - 1)];
-  const bool follows = last.volume == observation.volume.value && alive(last.position);
+  Last& last = last_[mix64(stream_of(observation)) & (kVolumes - 1)];
+  const bool follows = last.volume == stream_of(observation) && alive(last.position);
   if (follows) at(last.position).forward = static_cast<uint32_t>(position - last.position);
   if (occurrence != UINT64_MAX && alive(occurrence)) {
     entry.back = static_cast<uint32_t>(position - occurrence);
     entry.occurrences = static_cast<uint16_t>(std::min<uint32_t>(at(occurrence).occurrences + 1u, UINT16_MAX));
     if (follows) entry.match = match_of(last.position, occurrence);
   }
-  last = {observation.volume.value, position};
+  last = {stream_of(observation), position};
 
   uint64_t past = position;
   for (uint8_t rank = 0; rank < kOccurrences; ++rank) {

@@ -3,7 +3,7 @@
 // requests before it were the same as then (the match) tells how far the past can be trusted. It knows desktops that
 // start the same programs, builds, boots and query plans, in whatever spatial order.
 //
-// Volumes are kept apart: what followed is what followed in the same volume.
+// Streams (stream_of) are kept apart: what followed is what followed in the same volume, process or VM.
 //
 // Volumes must not share page numbers.
 //

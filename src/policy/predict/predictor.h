@@ -37,6 +37,11 @@ inline bool is_read(const Observation& observation) {
   return !observation.write && observation.pages != 0 && pages_are_possible(observation.first_page, observation.pages);
 }
 
+// Whose requests follow one another: those of a process or VM where that is known, else those of a volume.
+inline uint64_t stream_of(const Observation& observation) {
+  return observation.vm ? observation.vm.value : observation.volume.value;
+}
+
 // One request that may follow. A page of it gets its probability from the filter, which learns what each context of
 // each expert has been worth; the experts themselves judge nothing.
 struct Candidate {

@@ -1,6 +1,7 @@
 #include "policy/replay/prefetch_adapter.h"
 
 #include "policy/predict/predictor_set.h"
+#include "policy/replay/replay.h"
 
 namespace foreshard::policy {
 namespace {
@@ -16,7 +17,13 @@ PrefetcherOptions options_of(const PrefetchChoice& choice) {
 
 class PrefetchAdapter final : public ReplayPrefetch {
  public:
-  PrefetchAdapter(const PrefetchChoice& choice, const View& view) : prefetcher_(options_of(choice), view.cached) {}
+  PrefetchAdapter(const PrefetchChoice& choice, const View& view) : prefetcher_(options_of(choice), view.cached) {
+    if (choice.model == nullptr || !choice.experts.empty()) return;
+    NeuralOptions neural;
+    neural.file_pages_log2 = kVolumePagesLog2;
+    prefetcher_.add_expert(
+        std::make_unique<NeuralPredictor>(choice.model->model.shape.kind, choice.model, neural));
+  }
   void on_access(const Observation& observation, std::vector<PageRange>& to_fetch) override {
     prefetcher_.on_access(observation, to_fetch);
   }

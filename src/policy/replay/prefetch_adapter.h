@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/predict/neural/neural_predictor.h"
 #include "policy/replay/replay_prefetch.h"
 
 namespace foreshard::policy {
@@ -14,6 +15,7 @@ struct PrefetchChoice {
   PrefetchBudget budget = PrefetchBudget::kNormal;
   uint64_t cache_pages = 0;
   bool whole_files = false;  // the trace is of files, where plain hits tell what follows
+  std::shared_ptr<RunnableModel> model;  // a trained expert more, where all take part; null: none
 };
 
 // The names of the experts that a Prefetcher has.

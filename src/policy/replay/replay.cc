@@ -8,7 +8,6 @@
 namespace foreshard::policy {
 namespace {
 
-constexpr uint32_t kVolumePagesLog2 = 40;  // volumes lie this far apart in the keys
 static_assert(kTraceVolumeBytesMax / kPageBytes <= uint64_t{1} << kVolumePagesLog2);
 static_assert(uint64_t{kTraceVolumesMax} << kVolumePagesLog2 <= kPageNumbers);
 

@@ -70,6 +70,8 @@ struct ReplayResult {
   }
 };
 
+inline constexpr uint32_t kVolumePagesLog2 = 40;  // volumes and files lie this far apart in the keys
+
 // The pages that a request touches, under keys of their own for each volume or file.
 struct RequestPages {
   uint64_t first = 0;
