@@ -10,6 +10,7 @@
 //   neural_replay [--cache 0.05] [--from 0.7] TRACE [MODEL...]
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <list>
 #include <map>
@@ -152,6 +153,7 @@ void replay(const Trace& trace, double cache_share, double from, const std::stri
              static_cast<double>(score.missed) / static_cast<double>(std::max<uint64_t>(score.reads, 1)),
              decided == 0 ? 0 : static_cast<double>(cache.used) / decided,
              static_cast<double>(score.fetched) / static_cast<double>(std::max<uint64_t>(score.demanded, 1)));
+  std::fflush(stdout);
 }
 
 Result<std::shared_ptr<RunnableModel>> load_model(const std::string& path) {
@@ -178,21 +180,24 @@ Result<void> run(const std::string& path, double cache, double from, const std::
     TRY(std::shared_ptr<RunnableModel> one, load_model(file));
     runnable.push_back(std::move(one));
   }
-  for (const float confidence : {0.15f, 0.3f, 0.5f, 0.7f}) {
-    std::vector<std::unique_ptr<NeuralPredictor>> predictors;
-    std::vector<Predictor*> experts;
+  // Each replay with experts that have seen nothing: their histories would know what comes.
+  const auto replay_models = [&](float confidence, bool with_tables) {
+    std::vector<std::unique_ptr<Predictor>> owned;
     for (const auto& one : runnable) {
-      predictors.push_back(std::make_unique<NeuralPredictor>(one->model.shape.kind, one, options));
-      experts.push_back(predictors.back().get());
+      owned.push_back(std::make_unique<NeuralPredictor>(one->model.shape.kind, one, options));
     }
-    replay(trace, cache, from, fmt::format("models, confidence >= {:.2f}", confidence), experts, confidence);
-    if (confidence != 0.3f) continue;
-    SequentialPredictor sequential;
-    StridePredictor stride;
-    experts.push_back(&sequential);
-    experts.push_back(&stride);
-    replay(trace, cache, from, "models >= .3, readahead, strides", experts, confidence);
-  }
+    if (with_tables) {
+      owned.push_back(std::make_unique<SequentialPredictor>());
+      owned.push_back(std::make_unique<StridePredictor>());
+    }
+    std::vector<Predictor*> experts;
+    for (const auto& one : owned) experts.push_back(one.get());
+    const char* const others = with_tables ? ", readahead, strides" : "";
+    const std::string name = fmt::format("models{}, from {:.2f} on", others, confidence);
+    replay(trace, cache, from, name, experts, confidence);
+  };
+  for (const float confidence : {0.15f, 0.3f, 0.5f, 0.7f}) replay_models(confidence, false);
+  replay_models(0.4f, true);
   return {};
 }
 

@@ -16,6 +16,7 @@ decoders() {
     format) echo src/store/format.cc ;;
     request) echo src/server/{format,replica_server,sessions}.cc ;;
     access_trace) echo src/policy/trace/access_trace.cc ;;
+    model) echo src/policy/predict/neural/model_format.cc ;;
   esac
 }
 

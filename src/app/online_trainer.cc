@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "app/model_training.h"
+#include "base/assert.h"
 #include "base/log.h"
 #include "policy/predict/neural/evaluation.h"
 #include "policy/predict/neural/model_card.h"
@@ -55,6 +56,7 @@ std::string card_text(const policy::Model& model, const policy::Evaluation& eval
 OnlineTrainer::OnlineTrainer(runtime::Executor& executor, OnlineTrainerOptions options, OnModel on_model)
     : executor_(executor), options_(std::move(options)), on_model_(std::move(on_model)),
       folder_(options_.folder, options_.shape.kind), ring_(options_.requests_max), stopped_(executor), gate_(executor) {
+  ASSERT(options_.shape.symbols == policy::SymbolKind::kDelta);  // volumes only: files are not recorded yet
   std::optional<ModelFolder::Newest> newest = folder_.newest();
   if (!newest) return;
   model_ = std::make_shared<const policy::Model>(std::move(newest->model));

@@ -19,8 +19,9 @@ class CpuBudget {
   }
   // Whether work may begin; to be followed by spent().
   bool begin() {
-    if (!now_ns_ || share_ >= 1) return true;
+    if (!now_ns_) return true;
     began_ns_ = now_ns_();
+    if (share_ >= 1) return true;
     const uint64_t passed_ns = began_ns_ > earned_until_ns_ ? began_ns_ - earned_until_ns_ : 0;
     earned_until_ns_ = std::max(began_ns_, earned_until_ns_);
     saved_ns_ = std::min(saved_ns_ + share_ * static_cast<double>(passed_ns), static_cast<double>(kSavedNsMax));
@@ -28,7 +29,7 @@ class CpuBudget {
   }
   // What has been done since begin() is paid for; the time it took, as far as there is a clock.
   uint64_t end() {
-    if (!now_ns_ || share_ >= 1) return 0;
+    if (!now_ns_) return 0;
     const uint64_t now_ns = now_ns_();
     const uint64_t took_ns = now_ns > began_ns_ ? now_ns - began_ns_ : 0;
     saved_ns_ -= static_cast<double>(took_ns);
