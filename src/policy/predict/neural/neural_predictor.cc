@@ -114,8 +114,11 @@ void NeuralPredictor::answer(const TokenStream& tokens, const SequenceState& sta
   const SequenceModel& network = *model_->network;
   network.probabilities(state, Head::kSymbol, symbols_);
   rank_answers(tokens, {symbols_.data(), network.answers(Head::kSymbol)}, count, ranked_);
-  network.scores(state, Head::kLength, lengths_);
-  length_ = likeliest({lengths_.data(), network.answers(Head::kLength)});
+  network.probabilities(state, Head::kLength, lengths_);
+  // The longest that is more likely reached than not.
+  length_ = 0;
+  float reached = 1 - lengths_[0];
+  while (length_ + 1 < kLengthClasses && reached >= 0.5f) reached -= lengths_[++length_];
   place_ = 0;
   if (model_->model.shape.symbols != SymbolKind::kFile) return;
   network.scores(state, Head::kPlace, places_);

@@ -96,7 +96,7 @@ class NeuralPredictor final : public Predictor {
   NeuralCounters counters_;
   std::vector<float> symbols_, lengths_, places_;  // scratch: what the heads say
   std::vector<RankedAnswer> ranked_;
-  uint32_t length_ = 0, place_ = 0;                // likeliest
+  uint32_t length_ = 0, place_ = 0;                // as the heads have it
 };
 
 }  // namespace foreshard::policy

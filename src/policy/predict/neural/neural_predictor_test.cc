@@ -27,6 +27,9 @@ Model history_model(ModelKind kind = ModelKind::kLstm, SymbolKind symbols = Symb
   }
   const size_t bias = at + shape.output_width() * shape.head_values(Head::kSymbol);
   model.weights[bias + kAnswerHistory] = 3;
+  // Of the next head: one page.
+  const size_t lengths = bias + shape.head_values(Head::kSymbol) + shape.output_width() * kLengthClasses;
+  model.weights[lengths] = 5;
   return model;
 }
 
@@ -145,6 +148,26 @@ TEST(NeuralPredictor, StreamsAreBoundedAndApart) {
     predictor.observe(observation, candidates);
   }
   EXPECT_EQ(predictor.memory_bytes_max(), bytes);
+}
+
+// Of the sizes that the model thinks possible, the longest that is more likely reached than not.
+TEST(NeuralPredictor, ProposesAsMuchAsIsLikelyRead) {
+  Model model = history_model();
+  float* const lengths = model.weights.data() + model.weights.size() -
+                         (model.shape.output_width() + 1) * model.shape.head_values(Head::kPlace) - kLengthClasses;
+  std::fill_n(lengths, kLengthClasses, -9.0f);
+  lengths[length_class(2)] = 0;                // .32
+  lengths[length_class(4)] = 0.1f;             // .35
+  lengths[length_class(128)] = 0;              // .32
+  NeuralOptions options;
+  options.answers_max = options.steps_ahead = 1;
+  NeuralPredictor predictor(ModelKind::kLstm, runnable(std::move(model)), options);
+  std::vector<Candidate> candidates;
+  for (int round = 0; round < 3; ++round) {
+    for (const uint64_t page : {10, 500}) predictor.observe(read(page), candidates);
+  }
+  ASSERT_FALSE(candidates.empty());
+  EXPECT_EQ(candidates.back().pages, 4u);
 }
 
 // A model that looks near keeps what is interleaved apart: to each stream its own next place.

@@ -73,7 +73,8 @@ TEST(SequenceBuilder, KeepsWhatAnLruCacheMisses) {
     if (cache.size() > size) cache.pop_back();
   }
   std::vector<uint64_t> kept;
-  for (const Access& access : sequences_of(pages, 0.2)[0].accesses) kept.push_back(access.position);
+  const std::vector<AccessSequence> sequences = sequences_of(pages, 0.2);
+  for (const Access& access : sequences[0].accesses) kept.push_back(access.position);
   EXPECT_EQ(kept, expected);
 }
 
