@@ -2,8 +2,10 @@
 """Replays every trace of a folder and prints a line each: read-request miss ratio @ precision of no prefetching, of the
 baselines, of readahead, and of all experts, with the ratio of the experts' misses to those of the baselines.
 
-  replay_table.py FOLDER [--cache 1%,5%,10%] [--recurring NAME,NAME...] [--policies none,baseline,all,readahead]
+  replay_table.py FOLDER [--cache 1%,5%,10%] [--recurring NAME,NAME...] [--policies none,baseline,readahead,all]
                   [--budget frugal] [--json FILE] [-- MORE OPTIONS OF replay]
+
+A policy may name its replacement: all:default is compared with the others under --replacement (plain LRU).
 
 FOLDER is searched for *.csv and *.csv.zst. Over the traces named by --recurring (parts of names) the mean of the ratios
 is printed, and the precision weighted by prefetched bytes. Controls, on which nothing can be predicted, come last: the
@@ -42,8 +44,10 @@ def uniform(folder, requests=100000, pages=200000):
 
 
 def replay(task):
-    program, trace, cache, policy, options = task
-    command = [program, "replay", str(trace), "--cache", cache, "--prefetch", policy, "-o", "json", *options]
+    program, trace, cache, policy, replacement, options = task
+    name, _, own_replacement = policy.partition(":")
+    command = [program, "replay", str(trace), "--cache", cache, "--prefetch", name, "--replacement",
+               own_replacement or replacement, "-o", "json", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{trace.name} {policy}: {done.stderr}")
@@ -64,7 +68,7 @@ def table(cache, traces, controls, policies, found, recurring):
     ratios, used, fetched = [], 0, 0
     for trace in traces + controls:
         one = {policy: found[trace, cache, policy] for policy in policies}
-        last = one.get("all") or one[policies[-1]]
+        last = one[policies[-1]]
         base = one.get("baseline")
         miss = last["read_request_miss_ratio"]
         ratio = miss / base["read_request_miss_ratio"] if base and base["read_request_miss_ratio"] else float("nan")
@@ -115,8 +119,8 @@ def main():
         traces = [trace for trace in traces if trace not in controls]
         controls += [shuffled(trace, folder) for trace in traces if args.shuffle and args.shuffle in short(trace)]
         controls.append(uniform(folder))
-        options = ["--replacement", args.replacement, "--budget", args.budget, *args.options]
-        tasks = [(args.program, trace, cache, policy, options)
+        options = ["--budget", args.budget, *args.options]
+        tasks = [(args.program, trace, cache, policy, args.replacement, options)
                  for trace in traces + controls for cache in caches for policy in policies]
         with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
             found = dict(zip([task[1:4] for task in tasks], pool.map(replay, tasks)))
