@@ -70,9 +70,12 @@ class FileTraceParser {
       }
       TraceRow row;
       row.timed = !fields[0].empty();
+      const bool failed = fields[4].starts_with('-');  // its result is there
+      if (failed) fields[4].remove_prefix(1);
       const bool numbers = (!row.timed || parse_number(fields[0], row.time_us)) && parse_number(fields[2], row.file) &&
                            parse_number(fields[3], row.offset) && parse_number(fields[4], row.size);
       if (!numbers || row.file > INT64_MAX) return wrong("ts_us, file_id, offset or size is not a number");
+      if (failed) row.size = 0;
       row.stream = fields[1];
       row.read = row.size > 0 && (fields[5] == "R" || fields[5] == "M" || fields[5] == "read");
       row.write = row.size > 0 && (fields[5] == "W" || fields[5] == "write");

@@ -43,6 +43,7 @@ void add_attach_options(CLI::App& command, AttachOptions& options) {
       .add_option("--prefetch-experts", options.prefetch_experts,
                   fmt::format("Only these experts, for comparisons: {}", fmt::join(experts, ",")))
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::IsMember(std::vector<std::string>(experts.begin(), experts.end())))
       ->type_name("NAMES");
   command
@@ -73,10 +74,11 @@ std::string control_folder(const std::string& region_address, const std::vector<
 // Predictions are hints: whatever is wrong with the file, the volume is served without it.
 std::shared_ptr<policy::RunnableModel> model_of(const std::string& path) {
   Result<policy::Model> model = app::read_model_file(path);
-  if (model && model->shape.kind == policy::ModelKind::kLstm) {
+  if (model && model->shape.kind == policy::ModelKind::kLstm && model->shape.symbols != policy::SymbolKind::kFile) {
     return std::make_shared<policy::RunnableModel>(std::move(*model));
   }
-  LOG_WARN("attach without the model {}: {}", path, model ? "it is for files, not for volumes" : model.error().message());
+  LOG_WARN("attach without the model {}: {}", path,
+           model ? "it is for files, not for volumes" : model.error().message());
   return nullptr;
 }
 

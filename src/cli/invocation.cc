@@ -62,7 +62,7 @@ LogLevel log_level_of(const std::string& name) {
 void tell_error(const Invocation& invocation, const Error& error) {
   if (invocation.json()) {
     const Json value = {{"error", {{"code", error_code_name(error.code)}, {"message", describe(error)}}}};
-    std::fprintf(stderr, "%s\n", value.dump().c_str());
+    std::fprintf(stderr, "%s\n", value.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
     return;
   }
   std::fprintf(stderr, "foreshard: %s\n", describe(error).c_str());
@@ -115,7 +115,7 @@ void Invocation::log_as_a_service() const {
 }
 
 void Invocation::print(const Json& value, const std::string& text) const {
-  const std::string out = json() ? value.dump(2) + "\n" : text;
+  const std::string out = json() ? value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n" : text;
   std::fwrite(out.data(), 1, out.size(), stdout);
   std::fflush(stdout);
 }

@@ -60,7 +60,7 @@ Task<Result<void>> show_status(RegionSession& session, std::string name) {
           prefetch.mode(), prefetch.budget(), prefetch.threshold(), prefetch.ece(), prefetch.brier(),
           prefetch.brier_base(), static_cast<double>(prefetch.fetch_latency_ns()) / 1000,
           format_size(prefetch.memory_bytes())) +
-      (prefetch.reliability().empty() ? "" : table.text());
+      (prefetch.total().issued() == 0 ? "" : table.text());
   session.invocation().print(value, text);
   co_return Result<void>();
 }

@@ -210,6 +210,10 @@ Result<ReplayReport> replay_file(const std::string& file, const ReplayCommandOpt
 Result<void> replay(const Invocation& invocation, ReplayCommandOptions options) {
   if (!options.model.empty()) {
     TRY(policy::Model model, app::read_model_file(options.model));
+    if (model.shape.symbols == policy::SymbolKind::kFile) {
+      return fail(ErrorCode::kInvalid, "--model",
+                  options.model + " predicts files; score it with: foreshard train TRACE --judge " + options.model);
+    }
     options.trained = std::make_shared<policy::RunnableModel>(std::move(model));
   }
   if (!options.prefetch.empty()) {
@@ -274,8 +278,7 @@ void add_replay_command(CLI::App& app, Invocation& invocation) {
       ->add_option("--prefetch", options->prefetch,
                    "none, readahead, baseline, an expert's name, or all (default: a table of them)")
       ->type_name("NAME");
-  command
-      ->add_option("--model", options->model, "A model made by foreshard train, as one more expert of all")
+  command->add_option("--model", options->model, "A model made by foreshard train, as one more expert of all")
       ->type_name("FILE");
   command->add_option("--replacement", options->replacement, "Plain LRU, or the replacement of drivers")
       ->check(one_of({"lru", "default"}))

@@ -50,7 +50,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       intervals_(runtime.executor()),
       cache_(options_.cache_bytes),
       scans_(options_.cache_bytes / kPageBytes),
-      prefetcher_(prefetcher_options(), [this](uint64_t page) { return cache_.contains(page); }),
+      prefetcher_(prefetcher_options(), [this](uint64_t page) { return cache_.contains(page) || on_its_way(page); }),
       prefetch_ended_(runtime.executor()),
       flush_ended_(runtime.executor()),
       requests_(runtime.executor()),
@@ -63,7 +63,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
     prefetcher_.add_expert(std::make_unique<policy::NeuralPredictor>(options_.model->model.shape.kind, options_.model,
                                                                      neural, [this] { return runtime_.now_ns(); }));
   }
-  cache_.set_on_wasted([this](uint64_t page) { prefetcher_.on_evicted_unused(page); });
+  cache_.set_on_wasted([this](uint64_t page, bool evicted) { prefetcher_.on_wasted(page, evicted); });
 }
 
 DriverCore::~DriverCore() = default;

@@ -170,6 +170,7 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
     for (uint64_t page = 0; page < seen.pages;) {
       if (!whole && cache_.contains(first + page) && granted(first + page, 1)) {
         const policy::PageCache::Hit found = cache_.find(first + page);
+        if (found.first_use) prefetcher_.on_first_use(first + page);
         std::memcpy(into.data() + page * kPageBytes, found.data, kPageBytes);
         ++page;
         continue;

@@ -49,14 +49,15 @@ Task<void> DriverCore::prefetch_range(policy::PageRange range) {
   if (page < end) prefetcher_.on_dropped(policy::PageRange{page, static_cast<uint32_t>(end - page)});
 }
 
+bool DriverCore::on_its_way(uint64_t page) const {
+  auto range = prefetching_.upper_bound(page);
+  return range != prefetching_.begin() && page < (--range)->second;
+}
+
 // A reader that comes while its page is on the way waits for it instead of asking twice. True: it has ended.
 Task<bool> DriverCore::wait_for_prefetch(uint64_t page) {
-  const auto covers = [this, page] {
-    auto range = prefetching_.upper_bound(page);
-    return range != prefetching_.begin() && page < (--range)->second;
-  };
-  if (!covers()) co_return false;
-  while (covers()) co_await prefetch_ended_.wait();
+  if (!on_its_way(page)) co_return false;
+  while (on_its_way(page)) co_await prefetch_ended_.wait();
   co_return true;
 }
 

@@ -70,7 +70,7 @@ void LruCache::insert(uint64_t key, Origin origin) {
   if (!table_.empty() && table_[locate(key)] != kNone) {
     if (origin == Origin::kPrefetch) return;
     const Hit hit = find(key);
-    if (origin == Origin::kWrite && hit.first_use && on_wasted_) on_wasted_(key);
+    if (origin == Origin::kWrite && hit.first_use && on_wasted_) on_wasted_(key, false);
     return;
   }
   if (used_ == capacity_pages_) evict_oldest();
@@ -91,7 +91,7 @@ void LruCache::insert(uint64_t key, Origin origin) {
 void LruCache::evict_oldest() {
   const Node gone = nodes_[oldest_];
   erase(gone.key);
-  if (gone.prefetched && on_wasted_) on_wasted_(gone.key);
+  if (gone.prefetched && on_wasted_) on_wasted_(gone.key, true);
 }
 
 bool LruCache::erase(uint64_t key) {

@@ -32,7 +32,7 @@ class LruCache {
   void insert(uint64_t key, Origin origin);
   bool erase(uint64_t key);
   // Told of every prefetched page that is pushed out or written over unused. It must not call into the cache.
-  void set_on_wasted(std::function<void(uint64_t key)> on_wasted) { on_wasted_ = std::move(on_wasted); }
+  void set_on_wasted(std::function<void(uint64_t key, bool evicted)> on_wasted) { on_wasted_ = std::move(on_wasted); }
   uint64_t pages() const { return used_; }
   uint64_t capacity_pages() const { return capacity_pages_; }
 
@@ -58,7 +58,7 @@ class LruCache {
   std::vector<uint32_t> free_;
   std::vector<uint32_t> table_;  // node by hash, open addressing, a power of two, at most half full
   uint32_t newest_ = kNone, oldest_ = kNone;
-  std::function<void(uint64_t)> on_wasted_;
+  std::function<void(uint64_t, bool)> on_wasted_;
 };
 
 }  // namespace foreshard::policy

@@ -51,7 +51,7 @@ TEST(LruCache, HoldsWhatAListWould) {
     model.capacity = 1 + random.below(100);
     LruCache cache(model.capacity);
     std::map<uint64_t, int> wasted;
-    cache.set_on_wasted([&wasted](uint64_t key) { ++wasted[key]; });
+    cache.set_on_wasted([&wasted](uint64_t key, bool) { ++wasted[key]; });
     const uint64_t keys = 1 + random.below(300);
     for (int step = 0; step < 3000; ++step) {
       const uint64_t key = random.below(keys) << random.below(2) * 44;

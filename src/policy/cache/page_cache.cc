@@ -137,10 +137,10 @@ void PageCache::first_use(Entry& entry) {
   push_newest(entry.queue, entry.slot);
 }
 
-void PageCache::waste(uint64_t key) {
+void PageCache::waste(uint64_t key, bool evicted) {
   ++statistics_.prefetched_wasted;
   --statistics_.prefetched_waiting;
-  if (on_wasted_) on_wasted_(key);
+  if (on_wasted_) on_wasted_(key, evicted);
 }
 
 std::byte* PageCache::overwrite(uint64_t key) {
@@ -148,7 +148,7 @@ std::byte* PageCache::overwrite(uint64_t key) {
   Entry& entry = table_[locate(key)];
   if (entry.slot == kNone) return nullptr;
   if (entry.queue == kProbation) {
-    waste(key);
+    waste(key, false);
     unlink(kProbation, entry.slot);
     entry.queue = kSmall;
     push_newest(kSmall, entry.slot);
@@ -209,7 +209,7 @@ void PageCache::make_room() {
 
 void PageCache::evict_oldest(Queue queue) {
   ++statistics_.evicted;
-  drop(locate(slots_[queues_[queue].oldest].key));
+  drop(locate(slots_[queues_[queue].oldest].key), true);
 }
 
 // Each look at the oldest page either evicts it, moves it on for good, or takes away one of its few uses, so that
@@ -243,9 +243,9 @@ bool PageCache::evict_from_main() {
   return true;
 }
 
-void PageCache::drop(uint64_t position) {
+void PageCache::drop(uint64_t position, bool evicted) {
   const Entry entry = table_[position];
-  if (entry.queue == kProbation) waste(entry.key);
+  if (entry.queue == kProbation) waste(entry.key, evicted);
   unlink(entry.queue, entry.slot);
   remove_entry(position);
   --region_counter(entry.key);
@@ -289,7 +289,7 @@ bool PageCache::erase(uint64_t key) {
   const uint64_t position = locate(key);
   if (table_[position].slot == kNone) return false;
   ++statistics_.erased;
-  drop(position);
+  drop(position, false);
   return true;
 }
 

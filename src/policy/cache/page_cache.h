@@ -26,14 +26,14 @@ namespace foreshard::policy {
 enum class Origin : uint8_t { kDemand, kPrefetch, kWrite };
 
 struct PageCacheStatistics {
-  uint64_t hits = 0, misses = 0;       // of find()
-  uint64_t inserted = 0;               // pages put in that were not there, whatever their origin
-  uint64_t evicted = 0;                // pushed out for want of room
-  uint64_t erased = 0;                 // by erase() and erase_range()
-  uint64_t prefetched = 0;             // inserted as kPrefetch
-  uint64_t prefetched_used = 0;        // of those: found once at least
-  uint64_t prefetched_wasted = 0;      // of those: evicted, erased or overwritten without having been found
-  uint64_t prefetched_waiting = 0;     // of those: still on probation
+  uint64_t hits = 0, misses = 0;    // of find()
+  uint64_t inserted = 0;            // pages put in that were not there, whatever their origin
+  uint64_t evicted = 0;             // pushed out for want of room
+  uint64_t erased = 0;              // by erase() and erase_range()
+  uint64_t prefetched = 0;          // inserted as kPrefetch
+  uint64_t prefetched_used = 0;     // of those: found once at least
+  uint64_t prefetched_wasted = 0;   // of those: evicted, erased or overwritten without having been found
+  uint64_t prefetched_waiting = 0;  // of those: still on probation
 };
 
 class PageCache {
@@ -77,8 +77,9 @@ class PageCache {
   // Evicts down to the new capacity and keeps the rest.
   void set_capacity(uint64_t capacity_bytes);
 
-  // Told of every prefetched page that leaves unused. It must not call into the cache.
-  void set_on_wasted(std::function<void(uint64_t key)> on_wasted) { on_wasted_ = std::move(on_wasted); }
+  // Told of every prefetched page that leaves unused, and whether for want of room; else it was erased or overwritten.
+  // It must not call into the cache.
+  void set_on_wasted(std::function<void(uint64_t key, bool evicted)> on_wasted) { on_wasted_ = std::move(on_wasted); }
 
   uint64_t used_bytes() const { return used_pages_ * kPageBytes; }
   uint64_t capacity_bytes() const { return capacity_pages_ * kPageBytes; }
@@ -127,9 +128,9 @@ class PageCache {
   void evict_oldest(Queue queue);
   bool evict_from_small();
   bool evict_from_main();
-  void drop(uint64_t position);  // entry, slot and counts of a page that leaves
+  void drop(uint64_t position, bool evicted);  // entry, slot and counts of a page that leaves
   void first_use(Entry& entry);
-  void waste(uint64_t key);
+  void waste(uint64_t key, bool evicted);
   void remember_ghost(uint64_t key);
   bool take_ghost(uint64_t key);
   bool fresh(const Ghost& ghost) const;
@@ -145,10 +146,10 @@ class PageCache {
   std::vector<Ghost> ghosts_;
   std::vector<uint32_t> region_counters_;  // by hash of key / 256: how many pages are cached; 0 lets a range skip
   std::array<List, kQueues> queues_;
-  uint32_t free_ = kNone;        // slots given back
-  uint64_t untouched_ = 0;       // slots from here on were never used
-  uint32_t ghost_stamp_ = 1;     // counts the pages remembered
-  std::function<void(uint64_t)> on_wasted_;
+  uint32_t free_ = kNone;     // slots given back
+  uint64_t untouched_ = 0;    // slots from here on were never used
+  uint32_t ghost_stamp_ = 1;  // counts the pages remembered
+  std::function<void(uint64_t, bool)> on_wasted_;
   PageCacheStatistics statistics_;
 };
 

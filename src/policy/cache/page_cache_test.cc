@@ -31,7 +31,7 @@ uint64_t content(const std::byte* page) {
 // have evicted any of them, but must say so of prefetched ones.
 struct Model {
   explicit Model(uint64_t capacity_pages, uint64_t seed) : cache(capacity_pages * kPageBytes), random(seed) {
-    cache.set_on_wasted([this](uint64_t key) { wasted.insert(key); });
+    cache.set_on_wasted([this](uint64_t key, bool) { wasted.insert(key); });
   }
 
   void expect_wasted(bool expected, uint64_t key) {
@@ -191,7 +191,7 @@ TEST(PageCache, PrefetchedPagesThatNobodyUsesLeaveTheWorkingSetHalfTheCacheAtLea
     }
   }
   uint64_t wasted = 0;
-  cache.set_on_wasted([&](uint64_t) { ++wasted; });
+  cache.set_on_wasted([&](uint64_t, bool) { ++wasted; });
   for (uint64_t key = 100000; key < 105000; ++key) cache.insert(key, Origin::kPrefetch);
   uint64_t left = 0;
   for (uint64_t key = 0; key < 400; ++key) left += cache.contains(key);

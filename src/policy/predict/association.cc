@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint32_t kSourcesFirst = 1024;
 constexpr uint16_t kCountMax = 1000;
+constexpr uint32_t kSeenMax = 1u << 24;
 
 }  // namespace
 
@@ -86,7 +87,7 @@ void AssociationPredictor::observe(const Observation& observation, std::vector<C
 
   Source& source = take(observation.first_page);
   source.last = clock_;
-  ++source.seen;
+  source.seen = std::min(source.seen + 1, kSeenMax);
   for (const Follower& follower : source.followers) {
     if (follower.count < kSupportMin) continue;
     Candidate candidate;

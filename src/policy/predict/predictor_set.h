@@ -16,7 +16,7 @@ namespace foreshard::policy {
 
 class PredictorSet {
  public:
-  static constexpr size_t kCandidatesMax = 96;  // of one observation
+  static constexpr size_t kCandidatesMax = 128;  // of one observation
 
   // The names of the experts that there are.
   static std::span<const std::string_view> names();

@@ -10,6 +10,7 @@ namespace foreshard::policy {
 namespace {
 
 constexpr double kResidenceStep = 0.01;
+constexpr uint64_t kPassedAtOnceMax = 512;  // where the horizon came down at once, the rest follows soon
 
 }  // namespace
 
@@ -109,11 +110,14 @@ void PrefetchLedger::used(uint64_t page) {
   if (entry != nullptr && entry->state == State::kWaiting) end(*entry, true);
 }
 
-void PrefetchLedger::wasted(uint64_t page) {
+void PrefetchLedger::wasted(uint64_t page, bool evicted) {
   Entry* entry = find(page);
-  if (entry == nullptr || entry->state != State::kWaiting) return;
-  const auto stayed = static_cast<double>(clock_ - issued_.records[record_of(*entry)].clock);
-  residence_ += (stayed - residence_) * (residence_ == 0 ? 1 : kResidenceStep);
+  // One may go before the rest of its range has come.
+  if (entry == nullptr || entry->state == State::kShadow) return;
+  if (evicted) {
+    const auto stayed = static_cast<double>(clock_ - issued_.records[record_of(*entry)].clock);
+    residence_ += (stayed - residence_) * (residence_ == 0 ? 1 : kResidenceStep);
+  }
   end(*entry, false);
 }
 
@@ -151,7 +155,8 @@ void PrefetchLedger::advance(uint64_t pages, uint64_t horizon) {
 }
 
 void PrefetchLedger::pass_horizon(Ring& ring, uint64_t horizon) {
-  for (; ring.horizon_cursor < ring.next; ++ring.horizon_cursor) {
+  const uint64_t last = std::min(ring.next, ring.horizon_cursor + kPassedAtOnceMax);
+  for (; ring.horizon_cursor < last; ++ring.horizon_cursor) {
     const Record& record = ring.records[ring.horizon_cursor % ring.records.size()];
     if (record.clock + horizon > clock_) return;
     Entry* entry = find(record.page);

@@ -68,8 +68,8 @@ class PrefetchLedger {
   void demanded(uint64_t page);
   void used(uint64_t page);
   void demanded_range(uint64_t first_page, uint64_t pages);
-  // It left the cache unused.
-  void wasted(uint64_t page);
+  // It left the cache unused: for want of room (evicted), or erased and overwritten.
+  void wasted(uint64_t page, bool evicted);
   // A write made a shadow page pointless.
   void overwritten(uint64_t page);
   void overwritten_range(uint64_t first_page, uint64_t pages);

@@ -187,8 +187,8 @@ void random_event(PrefetchLedger& ledger, Model& model, Random& random, uint64_t
       if (held != nullptr && held->is == Is::kWaiting) model.end(*held, true);
       return;
     case 8:
-      ledger.wasted(page);
-      if (held != nullptr && held->is == Is::kWaiting) model.end(*held, false);
+      ledger.wasted(page, random.chance(0.5));
+      if (held != nullptr && held->is != Is::kShadow) model.end(*held, false);
       return;
     default:
       if (random.chance(0.5)) {
@@ -269,7 +269,7 @@ TEST(Ledger, EveryPageHasOneOutcomeAtTheHorizonOrBefore) {
   // Shadow pages have ended; real ones stay until the cache says what became of them, without a second one to learn.
   EXPECT_EQ(ledger.counts(1).shadow_waiting, 0u);
   EXPECT_EQ(ledger.counts(1).waiting, 40u);
-  for (uint64_t page = 21; page < 100; page += 2) page % 4 == 1 ? ledger.used(page) : ledger.wasted(page);
+  for (uint64_t page = 21; page < 100; page += 2) page % 4 == 1 ? ledger.used(page) : ledger.wasted(page, true);
   EXPECT_EQ(learned(), 100);
   EXPECT_EQ(ledger.outcomes().size(), 120u);  // half of those given up were used after all
   EXPECT_EQ(ledger.counts(1).waiting, 0u);
@@ -332,7 +332,7 @@ TEST(Ledger, ResidenceIsHowLongWastedPagesStayed) {
     ledger.issue(page, 0, 0, false);
     ledger.fetched(page);
     ledger.advance(1, 100);
-    if (page >= 500) ledger.wasted(page - 500);
+    if (page >= 500) ledger.wasted(page - 500, true);
     ledger.outcomes().clear();
   }
   EXPECT_NEAR(ledger.residence(), 501, 1);

@@ -81,7 +81,7 @@ uint64_t Prefetcher::memory_bytes_max() const {
 uint64_t Prefetcher::horizon() const {
   const double residence = ledger_.residence() > 0 ? ledger_.residence() : static_cast<double>(options_.cache_pages);
   return std::min(std::max(kHorizonFirst, filled_pages_ / 4),
-                  std::max<uint64_t>(static_cast<uint64_t>(residence / 2), 1));
+                  std::max<uint64_t>(static_cast<uint64_t>(residence / 2), kHorizonFirst));
 }
 
 void Prefetcher::learn() {
@@ -278,6 +278,7 @@ void Prefetcher::decide_run(Proposals::Run run, PrefetchDecision& decision, std:
       decision.verdict = kImprobable;
     } else if (mode_ != PrefetchMode::kOn) {
       decision.verdict = kShadow;
+      issued_at_ = observed_;  // it has not stopped: it would fetch
     } else if (ledger_.in_flight() >= options_.in_flight_pages_max) {
       decision.verdict = kTooManyInFlight;
       ++refused_in_flight_;
@@ -372,8 +373,8 @@ void Prefetcher::on_first_use(uint64_t page) {
   learn();
 }
 
-void Prefetcher::on_evicted_unused(uint64_t page) {
-  ledger_.wasted(page);
+void Prefetcher::on_wasted(uint64_t page, bool evicted) {
+  ledger_.wasted(page, evicted);
   learn();
 }
 

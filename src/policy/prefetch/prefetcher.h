@@ -6,13 +6,14 @@
 //
 // A request is saved only if all of its pages are there, so a page is fetched if p >= threshold * n / (2 + n), where n
 // is how many pages of the request that it belongs to are missing: single pages go on a guess, large requests only
-// when they are nearly sure. The threshold rises when the waste nears its budget. Where nothing passes, prefetching
-// has stopped by itself; proposals are still followed in shadow, and start it again when they would pay.
+// when they are nearly sure. The threshold rises while precision is below what the budget asks for. Where nothing
+// passes, prefetching has stopped by itself; proposals are still followed in shadow, and start it again when they would
+// pay.
 //
 // Owner: the driver; one executor; one volume. Pure: no I/O, no clock. How the driver uses it:
 //   read:  look up every page (cache.find; on_first_use for first uses), then on_access once; fetch what it returns
 //   when a fetch is in the cache: on_fetched; if it failed or a write overtook it: on_dropped
-//   PageCache::set_on_wasted -> on_evicted_unused;  NBD CACHE -> hint
+//   PageCache::set_on_wasted -> on_wasted;  NBD CACHE -> hint
 //   write: on_access with write = true
 // Modes: off costs a branch; shadow decides and keeps score and fetches nothing; on. Memory: memory_bytes_max().
 #pragma once
@@ -119,7 +120,7 @@ class Prefetcher {
   void on_fetched(PageRange range, uint64_t latency_ns);
   void on_dropped(PageRange range);
   void on_first_use(uint64_t page);
-  void on_evicted_unused(uint64_t page);
+  void on_wasted(uint64_t page, bool evicted);
   // The client says that it will read this: fetched without regard to precision or budget, up to the pages in flight.
   void hint(PageRange range, std::vector<PageRange>& to_fetch);
 

@@ -19,7 +19,7 @@ namespace {
 struct Volume {
   explicit Volume(PrefetcherOptions options) : cache(options.cache_pages * kPageBytes) {
     prefetcher = std::make_unique<Prefetcher>(options, [this](uint64_t page) { return cache.contains(page); });
-    cache.set_on_wasted([this](uint64_t page) { prefetcher->on_evicted_unused(page); });
+    cache.set_on_wasted([this](uint64_t page, bool evicted) { prefetcher->on_wasted(page, evicted); });
   }
   static PrefetcherOptions options(PrefetchMode mode, uint64_t cache_pages = 4096) {
     PrefetcherOptions options;
@@ -463,7 +463,7 @@ TEST(Prefetcher, AnyRequestEndsSoonAndStaysInsideTheVolume) {
         random.chance(0.9) ? prefetcher.on_fetched(range, random.next()) : prefetcher.on_dropped(range);
       }
       if (random.chance(0.02)) prefetcher.on_first_use(first);
-      if (random.chance(0.02)) prefetcher.on_evicted_unused(first);
+      if (random.chance(0.02)) prefetcher.on_wasted(first, random.chance(0.5));
     }
     const PrefetchCounts counts = prefetcher.statistics().total;
     EXPECT_EQ(counts.issued, counts.used + counts.wasted + counts.dropped + counts.waiting + counts.in_flight);

@@ -126,8 +126,8 @@ TEST(PlainPrefetch, FetchesWhatIsNeitherThereNorOnItsWayOnceAndKnowsWhatBecameOf
   plain.on_first_use(10);
   plain.on_first_use(12);
   plain.on_first_use(15);
-  plain.on_evicted_unused(13);
-  plain.on_evicted_unused(99);
+  plain.on_wasted(13, true);
+  plain.on_wasted(99, true);
   const PrefetchFacts facts = plain.facts();
   EXPECT_DOUBLE_EQ(facts.ece, 0.25);
   const CalibrationBin& bin = facts.reliability[Calibration::kBins / 2];

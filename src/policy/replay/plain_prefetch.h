@@ -18,7 +18,7 @@ class PlainPrefetch final : public ReplayPrefetch {
   void on_fetched(PageRange range, uint64_t latency_ns) override {}
   void on_dropped(PageRange range) override;
   void on_first_use(uint64_t page) override { settle(page, true); }
-  void on_evicted_unused(uint64_t page) override { settle(page, false); }
+  void on_wasted(uint64_t page, bool evicted) override { settle(page, false); }
   PrefetchFacts facts() const override;
 
  private:

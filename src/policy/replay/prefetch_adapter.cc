@@ -30,7 +30,7 @@ class PrefetchAdapter final : public ReplayPrefetch {
   void on_fetched(PageRange range, uint64_t latency_ns) override { prefetcher_.on_fetched(range, latency_ns); }
   void on_dropped(PageRange range) override { prefetcher_.on_dropped(range); }
   void on_first_use(uint64_t page) override { prefetcher_.on_first_use(page); }
-  void on_evicted_unused(uint64_t page) override { prefetcher_.on_evicted_unused(page); }
+  void on_wasted(uint64_t page, bool evicted) override { prefetcher_.on_wasted(page, evicted); }
   PrefetchFacts facts() const override {
     const PrefetchStatistics statistics = prefetcher_.statistics();
     PrefetchFacts facts;

@@ -29,9 +29,9 @@ Replay::Replay(const ReplayOptions& options, CpuClock cpu_clock)
       clock_cost_ns_(clock_cost()),
       cache_(make_replay_cache(options.replacement, options.cache_pages)),
       server_cache_(options.server_cache_pages) {
-  cache_->set_on_wasted([this](uint64_t page) {
+  cache_->set_on_wasted([this](uint64_t page, bool evicted) {
     ++result_.wasted_pages;
-    if (prefetch_ != nullptr) timed([&] { prefetch_->on_evicted_unused(page); });
+    if (prefetch_ != nullptr) timed([&] { prefetch_->on_wasted(page, evicted); });
   });
 }
 

@@ -24,7 +24,7 @@ class ReplayCache {
   virtual bool contains(uint64_t key) const = 0;
   virtual void insert(uint64_t key, Origin origin) = 0;
   // Told of every prefetched page that leaves unused. It must not call into the cache.
-  virtual void set_on_wasted(std::function<void(uint64_t key)> on_wasted) = 0;
+  virtual void set_on_wasted(std::function<void(uint64_t key, bool evicted)> on_wasted) = 0;
 };
 
 std::unique_ptr<ReplayCache> make_replay_cache(Replacement replacement, uint64_t capacity_pages);

@@ -33,7 +33,7 @@ class ReplayPrefetch {
   virtual void on_fetched(PageRange range, uint64_t latency_ns) = 0;
   virtual void on_dropped(PageRange range) = 0;
   virtual void on_first_use(uint64_t page) = 0;
-  virtual void on_evicted_unused(uint64_t page) = 0;
+  virtual void on_wasted(uint64_t page, bool evicted) = 0;
   virtual PrefetchFacts facts() const = 0;
 };
 

@@ -40,7 +40,7 @@ class Scripted : public ReplayPrefetch {
   }
   void on_dropped(PageRange range) override { told->push_back("dropped " + std::to_string(range.first_page)); }
   void on_first_use(uint64_t page) override { told->push_back("used " + std::to_string(page)); }
-  void on_evicted_unused(uint64_t page) override { told->push_back("wasted " + std::to_string(page)); }
+  void on_wasted(uint64_t page, bool evicted) override { told->push_back("wasted " + std::to_string(page)); }
   PrefetchFacts facts() const override { return {}; }
 };
 

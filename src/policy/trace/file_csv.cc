@@ -1,5 +1,6 @@
 #include "policy/trace/file_csv.h"
 
+#include <algorithm>
 #include <array>
 
 namespace foreshard::policy {
@@ -31,7 +32,7 @@ Result<void> FileCsvReader::take_line(std::string_view line) {
     request.time_ns = time_us * 1000;
   }
   if (!parse_digits(fields[1], process) || process > UINT32_MAX) return wrong("pid is not a number", fields[1]);
-  request.process = static_cast<uint32_t>(process);
+  request.process = static_cast<uint32_t>(std::min<uint64_t>(process, UINT32_MAX - 1) + 1);  // 0: not recorded
   if (fields[2].empty()) return wrong("file_id is empty", line);
   if (!parse_digits(fields[3], request.offset)) return wrong("offset is not a number of bytes", fields[3]);
   // A call that failed has its result there, which is below zero.

@@ -62,14 +62,15 @@ TEST(TraceReader, Block) {
                 request(7 * kUs, 0, 0, 1, 2, kWrite)});
 }
 
+// Processes are numbered from 1 on, since 0 is one too.
 TEST(TraceReader, File) {
   expect_reads(TraceFormat::kFileCsv,
                "ts_us,pid,file_id,offset,size,op\r\n1,77,3,4096,100,R\n2,78,9,0,50,write\n3,78,3,0,0,read\n"
                "3,78,3,0,-1,W\n3,78,3,0,71803,M\n,78,4,0,0,O\n9,1,9,5,6,getattr\n",
-               {request(1 * kUs, 0, 77, 4096, 100, kRead), request(2 * kUs, 1, 78, 0, 50, kWrite),
-                request(3 * kUs, 0, 78, 0, 0, kOther), request(3 * kUs, 0, 78, 0, 0, kOther),
-                request(3 * kUs, 0, 78, 0, 71803, kRead), request({}, 2, 78, 0, 0, kOther),
-                request(9 * kUs, 1, 1, 5, 6, kOther)});
+               {request(1 * kUs, 0, 78, 4096, 100, kRead), request(2 * kUs, 1, 79, 0, 50, kWrite),
+                request(3 * kUs, 0, 79, 0, 0, kOther), request(3 * kUs, 0, 79, 0, 0, kOther),
+                request(3 * kUs, 0, 79, 0, 71803, kRead), request({}, 2, 79, 0, 0, kOther),
+                request(9 * kUs, 1, 2, 5, 6, kOther)});
 }
 
 TEST(TraceReader, FioVersion2) {

@@ -17,11 +17,24 @@ uint32_t checksum_of(ModelHeader header, ConstByteSpan rest) {
   return crc32c(rest, crc32c(object_bytes(header)));
 }
 
+constexpr int kCardDepthMax = 32;
+
 bool is_plain_text(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) {
     const auto byte = static_cast<unsigned char>(c);
     return byte == '\n' || (byte >= 0x20 && byte != 0x7f);
   });
+}
+
+// Deeper than any card is; readers of JSON recurse.
+bool is_shallow(std::string_view json) {
+  int depth = 0;
+  for (const char c : json) {
+    if (c == '[' || c == '{') ++depth;
+    if (c == ']' || c == '}') --depth;
+    if (depth > kCardDepthMax) return false;
+  }
+  return true;
 }
 
 ModelShape shape_of(const ModelHeader& header) {
@@ -126,6 +139,7 @@ Result<Model> decode_model(ConstByteSpan bytes) {
   }
   model.card.assign(reinterpret_cast<const char*>(at), header.card_bytes);
   if (!is_plain_text(model.card)) return damaged("its card is not plain text");
+  if (!is_shallow(model.card)) return damaged("its card is nested too deeply");
   return model;
 }
 
