@@ -87,8 +87,8 @@ Result<void> read_one(TrainRun& run, const std::string& path) {
   app::TraceSink sink;
   sink.begin = [&](bool of_files) {
     files = of_files;
-    builder = std::make_unique<policy::SequenceBuilder>(
-        files ? policy::SymbolKind::kFile : policy::SymbolKind::kDelta, run.options.cache_percent / 100);
+    builder = std::make_unique<policy::SequenceBuilder>(files ? policy::SymbolKind::kFile : policy::SymbolKind::kDelta,
+                                                        run.options.cache_percent / 100);
   };
   sink.row = [&](const app::TraceRow& row) {
     if (!row.read && !row.write) return true;
@@ -107,7 +107,8 @@ Result<void> read_one(TrainRun& run, const std::string& path) {
   }
   run.files = files;
   const size_t before = run.sequences.size();
-  const policy::TokenStream::Labels labels = {policy::label_hash(run.options.workload), policy::label_hash(run.options.label)};
+  const policy::TokenStream::Labels labels = {policy::label_hash(run.options.workload),
+                                              policy::label_hash(run.options.label)};
   builder->finish(labels, run.card.split, run.near_pages, run.sequences);
   for (size_t i = before; i < run.sequences.size(); ++i) reads += run.sequences[i].accesses.size();
   run.card.data.push_back({name, requests, reads});
@@ -189,8 +190,8 @@ void print_outcome(TrainRun& run, const std::string& file, const policy::Model& 
   text += fmt::format(
       "\ncalibration error {:.4f}, Brier {:.4f}, log loss {:.4f}; at least .5 sure on {:.1f} % and then right on "
       "{:.1f} %\n{} epochs, {:.1f} s of CPU\n",
-      evaluation.calibration_error(), evaluation.mean_brier(), evaluation.mean_log_loss(),
-      evaluation.share(said) * 100, sure_right * 100, run.card.epochs, run.card.cpu_seconds);
+      evaluation.calibration_error(), evaluation.mean_brier(), evaluation.mean_log_loss(), evaluation.share(said) * 100,
+      sure_right * 100, run.card.epochs, run.card.cpu_seconds);
   run.invocation.print(value, text);
 }
 
@@ -201,8 +202,7 @@ Evaluation judge(TrainRun& run, const policy::Model& model) {
     progress.update(done, run.runtime.now_ns());
     return true;
   };
-  Evaluation evaluation =
-      policy::evaluate(*runnable, model, run.sequences, policy::EvaluatedPart::kTest, on_progress);
+  Evaluation evaluation = policy::evaluate(*runnable, model, run.sequences, policy::EvaluatedPart::kTest, on_progress);
   policy::evaluate_baselines(model, run.sequences, policy::EvaluatedPart::kTest, evaluation);
   progress.finish(run.runtime.now_ns());
   return evaluation;
@@ -267,8 +267,9 @@ void add_training_options(CLI::App& command, TrainCommandOptions& options) {
   command.add_option("--seconds", options.seconds, "Seconds of CPU that training may take (default: no bound)")
       ->check(CLI::Range(0.0, 1e9))
       ->type_name("N");
-  command.add_option("--cache", options.cache_percent,
-                     "Train on what a cache of this share of the pages misses; 0: on every read")
+  command
+      .add_option("--cache", options.cache_percent,
+                  "Train on what a cache of this share of the pages misses; 0: on every read")
       ->check(CLI::Range(0.0, 100.0))
       ->type_name("PERCENT")
       ->capture_default_str();

@@ -14,7 +14,9 @@ class LruReplayCache final : public ReplayCache {
   }
   bool contains(uint64_t key) const override { return cache_.contains(key); }
   void insert(uint64_t key, Origin origin) override { cache_.insert(key, origin); }
-  void set_on_wasted(std::function<void(uint64_t, bool)> on_wasted) override { cache_.set_on_wasted(std::move(on_wasted)); }
+  void set_on_wasted(std::function<void(uint64_t, bool)> on_wasted) override {
+    cache_.set_on_wasted(std::move(on_wasted));
+  }
 
  private:
   LruCache cache_;
@@ -31,7 +33,9 @@ class DefaultReplayCache final : public ReplayCache {
   }
   bool contains(uint64_t key) const override { return cache_.contains(key); }
   void insert(uint64_t key, Origin origin) override { cache_.insert(key, origin); }
-  void set_on_wasted(std::function<void(uint64_t, bool)> on_wasted) override { cache_.set_on_wasted(std::move(on_wasted)); }
+  void set_on_wasted(std::function<void(uint64_t, bool)> on_wasted) override {
+    cache_.set_on_wasted(std::move(on_wasted));
+  }
 
  private:
   PageCache cache_;
