@@ -1,6 +1,6 @@
 // predict_bench: what the page cache and the watching of accesses cost, in ns of one core.
 //   hit:  look one cached page up, and show the request to the prefetcher (off, shadow, on)
-//   miss: a request that missed, with experts, ledger and gates, without the insertion of its page
+//   miss: requests of a kind, with and without experts, filter and ledger
 // Prints the median of 5 runs of each.
 #include <fmt/format.h>
 #include <time.h>
@@ -79,31 +79,41 @@ void hits(uint64_t cache_pages) {
   fmt::print("\n");
 }
 
+// Fetched pages are there at once, and are used when they are truly asked for; the oldest leave unused.
 template <class NextPage>
 void misses(const char* what, NextPage next_page) {
+  constexpr uint64_t kCachePages = 65536;
+  PageCache cache(kCachePages * kPageBytes);
   PrefetcherOptions options;
-  options.cache_pages = 65536;
-  Prefetcher prefetcher(options, [](uint64_t) { return false; });
+  options.cache_pages = kCachePages;
+  Prefetcher prefetcher(options, [&cache](uint64_t page) { return cache.contains(page); });
+  cache.set_on_wasted([&prefetcher](uint64_t page, bool evicted) { prefetcher.on_wasted(page, evicted); });
   std::vector<PageRange> ranges;
   constexpr uint64_t kMisses = 500'000;
   uint64_t fetched = 0;
-  const double ns = ns_per_operation(kMisses, [&] {
+  const auto run = [&](bool observed) {
     for (uint64_t i = 0; i < kMisses; ++i) {
       Observation observation;
       observation.first_page = next_page(i);
       observation.pages = 1;
-      observation.missed_pages = 1;
+      const PageCache::Hit hit = cache.find(observation.first_page);
+      observation.missed_pages = hit ? 0 : 1;
+      observation.hit_prefetched = hit.first_use;
+      if (!hit) cache.insert(observation.first_page, Origin::kDemand);
+      if (!observed) continue;
+      if (hit.first_use) prefetcher.on_first_use(observation.first_page);
       ranges.clear();
       prefetcher.on_access(observation, ranges);
       for (const PageRange range : ranges) {
         fetched += range.pages;
-        prefetcher.on_fetched(range, 100000);
-        // The next ones are found by the reader, as on_access is told below only of misses.
-        for (uint32_t page = 0; page < range.pages; ++page) prefetcher.on_first_use(range.first_page + page);
+        for (uint32_t page = 0; page < range.pages; ++page) cache.insert(range.first_page + page, Origin::kPrefetch);
+        prefetcher.on_fetched(range, 100'000);
       }
     }
-  });
-  fmt::print("{:<44} {:.0f} ns, {:.2f} pages fetched each\n", what, ns,
+  };
+  const double without = ns_per_operation(kMisses, [&] { run(false); });
+  const double with = ns_per_operation(kMisses, [&] { run(true); });
+  fmt::print("{:<44} {:.0f} ns, without prediction {:.0f} ns, {:.2f} pages fetched each\n", what, with, without,
              static_cast<double>(fetched) / (kMisses * kRuns));
 }
 
