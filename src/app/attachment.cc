@@ -149,7 +149,9 @@ FrontStatus Attachment::front_status() const {
   return status;
 }
 
-pb::DriverStatus Attachment::status() const { return status_message(driver_->status(), front_status()); }
+pb::DriverStatus Attachment::status() const {
+  return status_message(driver_->status(), front_status(), runtime_.now_ns());
+}
 
 Task<Result<void>> Attachment::detach() {
   over_.set();

@@ -46,6 +46,8 @@ void fill_prefetch(const policy::PrefetchStatistics& statistics, pb::Prefetch& m
   message.set_brier_base(statistics.brier_base);
   message.set_fetch_latency_ns(statistics.fetch_latency_ns);
   message.set_memory_bytes(statistics.memory_bytes);
+  message.set_recordings(statistics.recordings);
+  message.set_recognised(statistics.recognised);
   for (const policy::CalibrationBin& bin : statistics.reliability) {
     pb::ReliabilityBin& to = *message.add_reliability();
     to.set_pages(bin.pages);
@@ -62,7 +64,7 @@ void fill_prefetch(const policy::PrefetchStatistics& statistics, pb::Prefetch& m
 
 }  // namespace
 
-pb::DriverStatus status_message(const volume::DriverStatus& status, const FrontStatus& front) {
+pb::DriverStatus status_message(const volume::DriverStatus& status, const FrontStatus& front, uint64_t now_ns) {
   pb::DriverStatus message;
   message.set_volume(status.volume);
   message.set_volume_id(status.volume_id);
@@ -82,6 +84,12 @@ pb::DriverStatus status_message(const volume::DriverStatus& status, const FrontS
   message.set_cache_bytes_max(status.cache_bytes_max);
   message.set_retained_bytes(status.retained_bytes);
   fill_prefetch(status.prefetch, *message.mutable_prefetch());
+  pb::Learned& learned = *message.mutable_learned();
+  learned.set_from(status.learned.from);
+  learned.set_requests(status.learned.requests);
+  learned.set_recordings(status.learned.recordings);
+  learned.set_saved(status.learned.saved_ns != 0);
+  learned.set_saved_age_ns(now_ns - std::min(now_ns, status.learned.saved_ns));
   for (const volume::ServerStatus& server : status.servers) {
     pb::ServerLink& link = *message.add_servers();
     link.set_server(server.server);
@@ -139,7 +147,7 @@ void DriverControl::serve(std::unique_ptr<runtime::Listener> listener) { service
 Task<void> DriverControl::stop() { co_await service_->stop(); }
 
 Task<Result<rpc::Reply>> DriverControl::on_status(rpc::Peer& peer, rpc::Request& request) {
-  co_return reply_of(status_message(driver_.status(), front_()));
+  co_return reply_of(status_message(driver_.status(), front_(), runtime_.now_ns()));
 }
 
 Task<Result<rpc::Reply>> DriverControl::on_heat(rpc::Peer& peer, rpc::Request& request) {

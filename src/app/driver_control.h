@@ -50,7 +50,7 @@ class DriverControl {
 };
 
 // A driver's numbers as the control socket tells them.
-pb::DriverStatus status_message(const volume::DriverStatus& status, const FrontStatus& front);
+pb::DriverStatus status_message(const volume::DriverStatus& status, const FrontStatus& front, uint64_t now_ns);
 Result<policy::PrefetchMode> parse_prefetch_mode(std::string_view name);
 Result<policy::PrefetchBudget> parse_prefetch_budget(std::string_view name);
 

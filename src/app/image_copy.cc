@@ -8,7 +8,11 @@
 #include <cerrno>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/bytes.h"
+#include "base/crc32c.h"
+#include "base/random.h"
 
 namespace foreshard::app {
 
@@ -19,6 +23,10 @@ namespace {
 constexpr uint64_t kPieceBytes = 1u << 20;
 constexpr int kPiecesAtOnce = 16;
 constexpr uint32_t kExtentsMax = 256;
+
+uint64_t digest_of(uint64_t offset, ConstByteSpan data) { return mix64(uint64_t{crc32c(data)} << 32 ^ mix64(offset)); }
+
+std::string image_name_of(uint64_t digest) { return fmt::format("image-{:016x}", digest); }
 
 uint64_t up_to_sectors(uint64_t bytes) { return (bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes; }
 
@@ -152,6 +160,7 @@ Task<void> ImageCopy::import_pieces(runtime::Gate::Pass pass) {
     keep_error(read);
     if (!read) co_return;
     if (!is_all_zero(data)) {
+      digest_ += digest_of(piece->offset, data);
       const Result<void> written = co_await device_.write(piece->offset, data, false);
       keep_error(written);
       moved_bytes_ += piece->bytes;
@@ -176,6 +185,25 @@ Result<ImageCopy::Piece> ImageCopy::next_import_piece() {
   const Piece piece{position_, std::min(kPieceBytes, bytes_ - position_)};
   position_ += piece.bytes;
   return piece;
+}
+
+std::string ImageCopy::image_name() const { return image_name_of(digest_); }
+
+Task<Result<std::string>> name_image(runtime::Runtime& runtime, const ImageFile& file) {
+  Buffer buffer = Buffer::allocate(kPieceBytes);
+  uint64_t digest = 0;
+  for (uint64_t offset = 0; offset < file.bytes();) {
+    CO_TRY(const ImageFile::Run run, file.next_data(offset));
+    offset = run.begin / kPieceBytes * kPieceBytes;
+    for (; offset < run.end; offset += kPieceBytes) {
+      const ByteSpan data = buffer.subspan(0, std::min(kPieceBytes, file.bytes() - offset));
+      CO_TRY_VOID(file.read(offset, data));
+      if (!is_all_zero(data)) digest += digest_of(offset, data);
+      co_await runtime.executor().yield();
+    }
+    if (run.begin >= file.bytes()) break;
+  }
+  co_return image_name_of(digest);
 }
 
 Task<Result<void>> ImageCopy::export_image() {

@@ -42,6 +42,9 @@ class ImageFile {
   std::string path_;
 };
 
+// Of a file that another program copies: as ImageCopy::image_name. Reads it whole.
+runtime::Task<Result<std::string>> name_image(runtime::Runtime& runtime, const ImageFile& file);
+
 class ImageCopy {
  public:
   ImageCopy(runtime::Runtime& runtime, volume::BlockDevice& device, ImageFile& file);
@@ -54,6 +57,8 @@ class ImageCopy {
   // Bytes of the image that are done or were skipped as zero, and those that were moved.
   uint64_t done_bytes() const { return done_bytes_; }
   uint64_t moved_bytes() const { return moved_bytes_; }
+  // After an import, what tells this content from other: for predictions, not for safety.
+  std::string image_name() const;
 
  private:
   struct Piece {
@@ -76,6 +81,7 @@ class ImageCopy {
   ImageFile::Run run_;
   uint64_t done_bytes_ = 0;
   uint64_t moved_bytes_ = 0;
+  uint64_t digest_ = 0;  // of an import: a sum over its pieces, which may end in any order
 };
 
 }  // namespace foreshard::app

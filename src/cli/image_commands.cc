@@ -61,9 +61,10 @@ struct CopyWork {
   std::string path, format, volume;
   uint64_t bytes = 0;
   bool overwrite = false;
+  std::string image;  // found while it is copied into a volume: what names the content
 };
 
-Task<Result<void>> copy_raw(RegionSession& session, app::Attachment& attachment, const CopyWork& work) {
+Task<Result<void>> copy_raw(RegionSession& session, app::Attachment& attachment, CopyWork& work) {
   Result<app::ImageFile> file = work.into_volume ? app::ImageFile::open_source(work.path)
                                                  : app::ImageFile::create_target(work.path, work.bytes, work.overwrite);
   if (!file) co_return fail(file.error());
@@ -80,10 +81,11 @@ Task<Result<void>> copy_raw(RegionSession& session, app::Attachment& attachment,
   }
   session.interrupt().on_request({});
   co_await drawing.finish();
+  work.image = copy.image_name();
   co_return result;
 }
 
-Task<Result<void>> copy_by_qemu_img(RegionSession& session, app::Attachment& attachment, const CopyWork& work) {
+Task<Result<void>> copy_by_qemu_img(RegionSession& session, app::Attachment& attachment, CopyWork& work) {
   const std::string& uri = attachment.uris().front();
   std::vector<std::string> command = {"qemu-img", "convert", "-W", "-m", "8"};
   if (work.into_volume) {
@@ -105,11 +107,15 @@ Task<Result<void>> copy_by_qemu_img(RegionSession& session, app::Attachment& att
   if (!result && session.interrupt().requested())
     co_return fail(ErrorCode::kCancelled, "copy", std::string("interrupted"));
   if (result && work.into_volume) result = co_await attachment.driver().flush();
+  if (result && work.into_volume) {
+    CO_TRY(const app::ImageFile file, app::ImageFile::open_source(work.path));
+    CO_TRY(work.image, co_await app::name_image(session.runtime(), file));
+  }
   co_return result;
 }
 
 // Attaches, copies, detaches.
-Task<Result<void>> copy_attached(RegionSession& session, CopyWork work, uint64_t& volume_bytes) {
+Task<Result<void>> copy_attached(RegionSession& session, CopyWork& work, uint64_t& volume_bytes) {
   app::AttachmentOptions options = temporary_attachment_options(session, work.volume);
   options.driver.importing = work.into_volume;
   CO_TRY(TemporaryFolder folder, TemporaryFolder::create());
@@ -167,17 +173,17 @@ Task<Result<void>> import_image(RegionSession& session, ImportOptions options) {
   CO_TRY(const meta::pb::Volume volume,
          co_await volume::create_volume(session.runtime(), session.meta(), options.create));
 
-  CopyWork work{true, options.file, format.name, volume.name(), format.disk_bytes, false};
+  CopyWork work{true, options.file, format.name, volume.name(), format.disk_bytes, false, {}};
   const uint64_t began_ns = session.runtime().now_ns();
   uint64_t volume_bytes = 0;
-  const Result<void> copied = co_await copy_attached(session, std::move(work), volume_bytes);
+  const Result<void> copied = co_await copy_attached(session, work, volume_bytes);
   if (!copied) {
     Error error = copied.error();
     error.detail += fmt::format("; {} is not whole: run the import again, or: foreshard volume rm {}", volume.name(),
                                 volume.name());
     co_return fail(std::move(error));
   }
-  CO_TRY_VOID(co_await volume::finish_import(session.runtime(), session.meta(), volume));
+  CO_TRY_VOID(co_await volume::finish_import(session.runtime(), session.meta(), volume, work.image));
   const double seconds = static_cast<double>(session.runtime().now_ns() - began_ns) / 1e9;
   session.invocation().print({{"name", volume.name()},
                               {"file", options.file},
@@ -208,6 +214,10 @@ void add_import(CLI::App& volume, Invocation& invocation) {
       ->check(one_of({"general", "database", "video", "simulation"}))
       ->type_name("general|database|video|simulation")
       ->capture_default_str();
+  command
+      ->add_option("--image", options->create.image,
+                   "What it is made of: VMs of the same image share what prefetching learns (default: by its content)")
+      ->type_name("NAME");
   command->footer(
       "Until the image is whole the volume's state is 'importing' and it cannot be attached. A broken-off import is "
       "run\n"
@@ -237,10 +247,10 @@ Task<Result<void>> export_image(RegionSession& session, ExportOptions options) {
       co_return fail(ErrorCode::kExists, "export", options.file + " exists; --force overwrites it");
     }
   }
-  CopyWork work{false, options.file, options.format, options.name, 0, options.force};
+  CopyWork work{false, options.file, options.format, options.name, 0, options.force, {}};
   const uint64_t began_ns = session.runtime().now_ns();
   uint64_t volume_bytes = 0;
-  const Result<void> copied = co_await copy_attached(session, std::move(work), volume_bytes);
+  const Result<void> copied = co_await copy_attached(session, work, volume_bytes);
   if (!copied) {
     Error error = copied.error();
     if (error.code == ErrorCode::kCancelled || error.code == ErrorCode::kIo)

@@ -26,6 +26,34 @@ Json reliability_json(const app::pb::Prefetch& prefetch) {
   return bins;
 }
 
+// Whose knowledge a driver began with, in words.
+std::string origin_of(const std::string& from) {
+  if (from.starts_with("v-")) return "this volume";
+  if (from.starts_with("i-")) return "another VM of " + from.substr(2);
+  return "nobody";
+}
+
+Json learned_json(const app::pb::Learned& learned) {
+  Json value = {{"from", origin_of(learned.from())},
+                {"requests", learned.requests()},
+                {"recordings", learned.recordings()},
+                {"saved_age_s", nullptr}};
+  if (learned.saved()) value["saved_age_s"] = static_cast<double>(learned.saved_age_ns()) / 1e9;
+  return value;
+}
+
+std::string learned_text(const app::pb::DriverStatus& status) {
+  const app::pb::Learned& learned = status.learned();
+  const std::string began = learned.from().empty()
+                                ? "began with nothing learned before"
+                                : fmt::format("began with {} requests and {} recordings of {}", learned.requests(),
+                                              learned.recordings(), origin_of(learned.from()));
+  const std::string saved =
+      learned.saved() ? fmt::format("saved {} ago", format_duration_ns(learned.saved_age_ns())) : "not saved yet";
+  return fmt::format("{}; {}; of {} recordings {} recognised at present\n", began, saved,
+                     status.prefetch().recordings(), status.prefetch().recognised());
+}
+
 Task<Result<void>> show_status(RegionSession& session, std::string name) {
   CO_TRY(meta::pb::Attachment attachment, co_await attachment_of(session, name));
   CO_TRY(app::pb::DriverStatus status,
@@ -41,6 +69,9 @@ Task<Result<void>> show_status(RegionSession& session, std::string name) {
                       {"brier_base", prefetch.brier_base()},
                       {"fetch_latency_us", static_cast<double>(prefetch.fetch_latency_ns()) / 1000},
                       {"memory_bytes_max", prefetch.memory_bytes()},
+                      {"recordings", prefetch.recordings()},
+                      {"recognised", prefetch.recognised()},
+                      {"learned_before", learned_json(status.learned())},
                       {"stops", prefetch.stops()},
                       {"starts", prefetch.starts()},
                       {"reliability", reliability_json(prefetch)}};
@@ -60,7 +91,7 @@ Task<Result<void>> show_status(RegionSession& session, std::string name) {
           prefetch.mode(), prefetch.budget(), prefetch.threshold(), prefetch.ece(), prefetch.brier(),
           prefetch.brier_base(), static_cast<double>(prefetch.fetch_latency_ns()) / 1000,
           format_size(prefetch.memory_bytes())) +
-      (prefetch.total().issued() == 0 ? "" : table.text());
+      learned_text(status) + (prefetch.total().issued() == 0 ? "" : table.text());
   session.invocation().print(value, text);
   co_return Result<void>();
 }

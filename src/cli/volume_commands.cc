@@ -63,6 +63,7 @@ Json volume_json(const meta::pb::Volume& volume, const MaybeAttachment& attachme
                 {"state", state_name(volume.state())},
                 {"zone", volume.zone()},
                 {"type", volume.workload_type()},
+                {"image", volume.image()},
                 {"replicas", volume.replicas()},
                 {"created", time_text(volume.created_wall_ns())}};
   if (volume.wanted_size_bytes() != 0) value["wanted_size_bytes"] = volume.wanted_size_bytes();
@@ -118,6 +119,10 @@ void add_create(CLI::App& volume, Invocation& invocation) {
       ->check(one_of({"general", "database", "video", "simulation"}))
       ->type_name("general|database|video|simulation")
       ->capture_default_str();
+  create
+      ->add_option("--image", options->image,
+                   "What it will hold: VMs of the same image share what prefetching learns of it")
+      ->type_name("NAME");
   create->footer(
       "Space is taken when it is written, so a volume may be larger than the region.\n"
       "Names are 1 to 63 of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit.\n\n"
@@ -227,6 +232,7 @@ Fields volume_fields(const meta::pb::Volume& volume, const MaybeAttachment& atta
                    {"state", state_name(volume.state())},
                    {"zone", volume.zone().empty() ? "all" : volume.zone()},
                    {"type", volume.workload_type()},
+                   {"image", volume.image().empty() ? "-" : volume.image()},
                    {"created", time_text(volume.created_wall_ns())}};
   if (volume.state() == meta::pb::VOLUME_IMPORTING) {
     fields.emplace_back("hint",

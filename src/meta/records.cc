@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/units.h"
+#include "meta/limits.h"
 
 namespace foreshard::meta {
 namespace {
@@ -31,6 +32,7 @@ const char* fault_of(const pb::Server& record, const std::string& key) {
 const char* fault_of(const pb::Volume& record, const std::string& key) {
   if (!check_name(record.name()) || key != volume_key(record.name())) return "name";
   if (record.id() == 0) return "id";
+  if (!record.image().empty() && !check_name(record.image())) return "image";
   if (record.size_bytes() == 0 || record.size_bytes() % kSectorBytes != 0 || record.size_bytes() > kVolumeBytesMax)
     return "size";
   if (record.wanted_size_bytes() % kSectorBytes != 0 || record.wanted_size_bytes() > kVolumeBytesMax)
@@ -73,6 +75,12 @@ const char* fault_of(const pb::Volumelet& record, const std::string& key) {
   return nullptr;
 }
 
+const char* fault_of(const pb::LearnedRecord& record, const std::string& key) {
+  if (record.subject().empty() || key != learned_key(record.subject())) return "subject";
+  if (record.bytes() > kValueBytesMax) return "size";
+  return nullptr;
+}
+
 }  // namespace
 
 std::string hex_id(uint64_t value) { return fmt::format("{:016x}", value); }
@@ -107,6 +115,10 @@ std::string volumelet_key(VolumeId volume, uint64_t first_chunk) {
   return volumelets_prefix(volume) + hex_id(first_chunk);
 }
 
+std::string learned_prefix() { return "/learned/"; }
+std::string learned_key(std::string_view subject) { return fmt::format("/learned/{}", subject); }
+std::string learned_state_key(std::string_view subject) { return fmt::format("/learned-state/{}", subject); }
+
 Result<uint64_t> number_of_key(std::string_view key) {
   const size_t slash = key.rfind('/');
   const std::optional<uint64_t> number =
@@ -131,6 +143,7 @@ template Result<pb::Attachment> decode(const Entry&);
 template Result<pb::DriverHint> decode(const Entry&);
 template Result<pb::VolumeServer> decode(const Entry&);
 template Result<pb::Volumelet> decode(const Entry&);
+template Result<pb::LearnedRecord> decode(const Entry&);
 
 pb::Nonce make_nonce(uint64_t writer, uint64_t n) {
   pb::Nonce nonce;

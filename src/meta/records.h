@@ -39,6 +39,10 @@ std::string volume_servers_prefix(VolumeId volume);
 std::string volume_server_key(VolumeId volume, ServerId server);
 std::string volumelets_prefix(VolumeId volume);
 std::string volumelet_key(VolumeId volume, uint64_t first_chunk);
+// What prefetching has learned of a subject: the record, and the state itself.
+std::string learned_prefix();
+std::string learned_key(std::string_view subject);
+std::string learned_state_key(std::string_view subject);
 // The number at the end of such a key: a server's id, a first chunk. kCorrupt when there is none.
 Result<uint64_t> number_of_key(std::string_view key);
 
@@ -52,7 +56,7 @@ std::string encode(const Record& record) {
   return record.SerializeAsString();
 }
 
-// Defined for Region, Server, Volume, Attachment, DriverHint, VolumeServer and Volumelet.
+// Defined for Region, Server, Volume, Attachment, DriverHint, VolumeServer, Volumelet and LearnedRecord.
 template <class Record>
 Result<Record> decode(const Entry& entry);
 

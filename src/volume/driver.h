@@ -62,6 +62,13 @@ struct ServerStatus {
   uint64_t session = 0, reconnects = 0, replays = 0;
 };
 
+// What prefetching took over from the driver before, or from that of another volume of the same image.
+struct LearnedStatus {
+  std::string from;  // whose (learned_store.h); empty: nothing
+  uint64_t requests = 0, recordings = 0;
+  uint64_t saved_ns = 0;  // when it was saved last by this driver; 0: not yet
+};
+
 struct DriverStatus {
   std::string volume;
   uint64_t volume_id = 0, size_bytes = 0, epoch = 0;
@@ -71,6 +78,7 @@ struct DriverStatus {
   uint64_t cache_hits = 0, cache_misses = 0, cache_bytes = 0, cache_bytes_max = 0;
   uint64_t retained_bytes = 0;
   policy::PrefetchStatistics prefetch;
+  LearnedStatus learned;
   std::vector<ServerStatus> servers;
 };
 

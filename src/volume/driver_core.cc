@@ -18,6 +18,7 @@ using runtime::Task;
 
 constexpr uint64_t kLookAfterNs = 500'000'000;       // between looks at retained data, heat, wishes
 constexpr uint64_t kFirstOpenNs = 10'000'000'000;    // how long attach waits for servers that do not answer
+constexpr uint64_t kLearnedWaitNs = 500'000'000;     // and for what prefetching has learned
 constexpr uint64_t kCloseWaitNs = 5'000'000'000;     // how long for servers that are coming back
 constexpr uint64_t kDetachDrainNs = 10'000'000'000;  // how long detach waits for requests under way
 constexpr double kHeatMemorySeconds = 60;
@@ -52,6 +53,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       scans_(options_.cache_bytes / kPageBytes),
       prefetcher_(prefetcher_options(), [this](uint64_t page) { return cache_.contains(page) || on_its_way(page); }),
       prefetch_ended_(runtime.executor()),
+      learned_loaded_(runtime.executor()),
       flush_ended_(runtime.executor()),
       requests_(runtime.executor()),
       background_(runtime.executor()),
@@ -73,6 +75,7 @@ policy::PrefetcherOptions DriverCore::prefetcher_options() const {
   options.mode = options_.prefetch;
   options.budget = options_.prefetch_budget;
   options.experts = options_.prefetch_experts;
+  options.volume = volume_id();
   options.volume_pages = (size_bytes_ + kPageBytes - 1) / kPageBytes;
   options.cache_pages = cache_.capacity_bytes() / kPageBytes;
   return options;
@@ -83,6 +86,8 @@ Task<Result<void>> DriverCore::start() {
   CO_TRY_VOID(co_await load_servers());
   runtime_.executor().spawn(keep_hint());
   runtime_.executor().spawn(look_after());
+  runtime_.executor().spawn(take_over_learned());
+  runtime_.executor().spawn(keep_learned());
   const uint64_t deadline_ns = runtime_.now_ns() + kFirstOpenNs;
   for (auto& [id, entry] : servers_) {
     const bool opened = co_await entry.link->wait_ready(deadline_ns);
@@ -90,6 +95,7 @@ Task<Result<void>> DriverCore::start() {
     if (!opened)
       LOG_WARN("volume {}: server {} does not answer; what lies there waits for it", options_.volume, id.value);
   }
+  co_await learned_loaded_.wait_until(runtime_.now_ns() + kLearnedWaitNs);
   co_return Result<void>();
 }
 
@@ -261,6 +267,7 @@ Task<Result<void>> DriverCore::detach() {
     clean = co_await flush_all();
   }
   stopping_.set();
+  if (clean && !options_.importing) co_await save_learned_state();
   if (clean) {
     const uint64_t deadline_ns = runtime_.now_ns() + kCloseWaitNs;
     for (auto& [id, entry] : servers_) {
@@ -301,6 +308,7 @@ DriverStatus DriverCore::status() const {
   s.cache_bytes_max = cache_.capacity_bytes();
   s.retained_bytes = retained_.bytes();
   s.prefetch = prefetcher_.statistics();
+  s.learned = learned_;
   for (const auto& [id, entry] : servers_) {
     if (!entry.link) continue;
     s.servers.push_back({id.value, entry.zone, entry.link->record().address(), link_state_name(entry.link->state()),

@@ -1,7 +1,7 @@
 // DriverCore: the driver itself (driver.h says what it promises). Its parts: IntervalTable orders, ShardMap routes,
 // a ServerLink per server talks, RetainedLog remembers what is not flushed, PageCache and Prefetcher serve reads.
-// Files: driver_core.cc its life, driver_io.cc the data path, driver_prefetch.cc prefetching, driver_flush.cc flushing
-// and restoring.
+// Files: driver_core.cc its life, driver_io.cc the data path, driver_prefetch.cc prefetching, driver_learned.cc what
+// that has learned, driver_flush.cc flushing and restoring.
 #pragma once
 
 #include <map>
@@ -100,6 +100,11 @@ class DriverCore final : public Driver, public LinkOwner {
   void sample_heat(double seconds);
   policy::PrefetcherOptions prefetcher_options() const;
 
+  // ---- what prefetching has learned (driver_learned.cc)
+  runtime::Task<void> take_over_learned();
+  runtime::Task<void> save_learned_state();
+  runtime::Task<void> keep_learned();
+
   // ---- data path (driver_io.cc)
   runtime::Task<Result<Volumelet*>> route(uint64_t chunk, uint64_t deadline_ns);
   runtime::Task<Result<rpc::Reply>> perform(Part& part);
@@ -162,6 +167,9 @@ class DriverCore final : public Driver, public LinkOwner {
   uint64_t outstanding_pages_ = 0;            // of reads that the cache alone could not answer
   std::map<uint64_t, uint64_t> prefetching_;  // on their way: first page -> end page
   runtime::WaitQueue prefetch_ended_;
+  runtime::Signal learned_loaded_;  // or it has turned out that there is nothing
+  LearnedStatus learned_;
+  uint64_t learned_seen_ = 0;  // requests that went into what was saved last
   std::function<void(const Access&)> access_sink_;
 
   SequenceWindow sequences_;

@@ -3,6 +3,7 @@
 // driver is refused, or fences the first; removal. Crashes and faults are the simulator's (sim/).
 #include <map>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "meta/remote_meta.h"
@@ -27,9 +28,7 @@ std::string server_address(uint64_t id) { return "tcp:server" + std::to_string(i
 // Metadata and three servers over memory, in one process.
 class RegionProcess : public runtime::SimProcess {
  public:
-  explicit RegionProcess(SimRuntime& runtime) : runtime_(runtime), region_(runtime) {
-    runtime.executor().spawn(run());
-  }
+  explicit RegionProcess(SimRuntime& runtime) : runtime_(runtime), region_(runtime) { runtime.executor().spawn(run()); }
   bool ready = false;
 
  private:
@@ -288,6 +287,80 @@ Task<void> read_in_order(Client& c) {
 }
 
 TEST(Driver, StaysAheadOfAReaderInOrder) { run_story(read_in_order); }
+
+// Reads the pages, one after the other, and says how many requests had to wait for a server.
+Task<uint64_t> waits_of(Client& c, Driver& driver, const std::vector<uint64_t>& pages) {
+  const uint64_t before = driver.status().prefetch.missed_requests;
+  std::vector<std::byte> data(kPageBytes);
+  for (const uint64_t page : pages) {
+    const Result<void> result = co_await driver.read(page * kPageBytes, data);
+    EXPECT_TRUE(result);
+    co_await c.runtime.executor().sleep_for(2'000'000);
+  }
+  co_return driver.status().prefetch.missed_requests - before;
+}
+
+Task<size_t> learned_records(Client& c) {
+  const Result<meta::RangeResult> range =
+      co_await c.meta->range(meta::learned_prefix(), meta::prefix_end(meta::learned_prefix()), 0);
+  EXPECT_TRUE(range);
+  co_return range ? range->entries.size() : 0;
+}
+
+// What was read before, in whatever order, is ahead of the reader after the next attach, and in another volume of the
+// same image; what is learned goes with its volume.
+Task<void> learn(Client& c) {
+  for (const char* name : {"v", "w", "x"}) {
+    CreateOptions options;
+    options.name = name;
+    options.size_bytes = 64 * kMiB;
+    options.image = name[0] == 'x' ? "" : "debian-12";
+    const Result<meta::pb::Volume> volume = co_await create_volume(c.runtime, *c.meta, std::move(options));
+    EXPECT_TRUE(volume);
+  }
+  Random random(5);
+  std::vector<uint64_t> pages(300);
+  for (uint64_t& page : pages) page = random.below(64 * kMiB / kPageBytes);
+  const std::pair<const char*, const char*> attaches[] = {{"v", ""}, {"v", "v-"}, {"w", "i-debian-12"}, {"x", ""}};
+  for (const auto& [name, from] : attaches) {
+    std::unique_ptr<Driver> driver = co_await attached(c, c.options(name));
+    EXPECT_TRUE(driver->status().learned.from.starts_with(from)) << driver->status().learned.from;
+    EXPECT_EQ(driver->status().learned.from.empty(), std::string_view(from).empty());
+    const uint64_t waits = co_await waits_of(c, *driver, pages);
+    if (*from == 0) {
+      EXPECT_GE(waits, 270u);
+    } else {
+      EXPECT_LE(waits, 60u) << name;
+    }
+    const Result<void> detached = co_await driver->detach();
+    EXPECT_TRUE(detached);
+  }
+  EXPECT_EQ(co_await learned_records(c), 4u);
+  const Result<void> removed = co_await remove_volume(c.runtime, *c.meta, "v");
+  EXPECT_TRUE(removed);
+  EXPECT_EQ(co_await learned_records(c), 3u);
+}
+
+TEST(Driver, WhatWasLearnedIsThereAfterTheNextAttachAndForTheSameImage) { run_story(learn); }
+
+// A state that is damaged, or of a newer format, is done without.
+Task<void> learn_from_garbage(Client& c) {
+  co_await created(c, "v", 8 * kMiB);
+  const Result<meta::pb::Volume> volume = co_await get_volume(*c.meta, "v");
+  for (const std::string& garbage : {std::string("garbage"), std::string("\x08\x63"), std::string(600'000, '\x08')}) {
+    meta::Transaction transaction;
+    const std::string key = meta::learned_state_key(fmt::format("v-{}", meta::hex_id(volume->id())));
+    transaction.operations.push_back({meta::Operation::Kind::kPut, key, garbage, 0});
+    const Result<meta::TransactionResult> put = co_await c.meta->commit(std::move(transaction));
+    EXPECT_TRUE(put && put->succeeded);
+    std::unique_ptr<Driver> driver = co_await attached(c, c.options("v"));
+    EXPECT_EQ(driver->status().learned.from, "");
+    const Result<void> detached = co_await driver->detach();
+    EXPECT_TRUE(detached);
+  }
+}
+
+TEST(Driver, AttachesWhateverIsInThePlaceOfWhatWasLearned) { run_story(learn_from_garbage); }
 
 }  // namespace
 }  // namespace foreshard::volume

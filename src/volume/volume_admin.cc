@@ -16,6 +16,7 @@
 #include "rpc/rpc.h"
 #include "server/message.h"
 #include "volume/attach.h"
+#include "volume/learned_store.h"
 
 namespace foreshard::volume {
 namespace {
@@ -273,6 +274,7 @@ Task<Result<meta::pb::Volume>> begin_volume(runtime::Runtime& runtime, meta::Met
     volume.set_replicas(1);
     volume.set_zone(options.zone);
     volume.set_workload_type(options.workload_type);
+    volume.set_image(options.image);
     volume.set_state(meta::pb::VOLUME_CREATING);
     volume.set_created_wall_ns(runtime.wall_ns());
     volume.mutable_nonce()->set_writer(runtime.random().next());
@@ -314,6 +316,9 @@ meta::Compare volume_still_exists(const meta::pb::Volume& volume) {
 
 Task<Result<meta::pb::Volume>> create_volume(runtime::Runtime& runtime, meta::Meta& meta, CreateOptions options) {
   CO_TRY_VOID(check_name(options.name));
+  if (!options.image.empty()) {
+    CO_TRY_VOID(check_name(options.image));
+  }
   CO_TRY_VOID(check_size(options.size_bytes));
   CO_TRY_VOID(check_volumelet_size(options.volumelet_bytes, options.size_bytes));
   if (!options.zone.empty()) {
@@ -447,6 +452,7 @@ Task<Result<void>> remove_volume(runtime::Runtime& runtime, meta::Meta& meta, st
   transaction.compares.push_back(unchanged(meta::attachment_key(id), attached ? attached->modified : 0));
   transaction.operations.push_back({meta::Operation::Kind::kErase, meta::volume_key(name), {}, 0});
   transaction.operations.push_back({meta::Operation::Kind::kErasePrefix, meta::volume_prefix(id), {}, 0});
+  append_learned_removal(id, transaction);
   CO_TRY(const meta::TransactionResult result,
          co_await meta::commit_settled(runtime, meta, std::move(transaction), runtime.now_ns() + kCommitTimeoutNs));
   if (!result.succeeded)
@@ -460,7 +466,8 @@ Task<Result<void>> remove_volume(runtime::Runtime& runtime, meta::Meta& meta, st
   co_return Result<void>();
 }
 
-Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, meta::pb::Volume imported) {
+Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, meta::pb::Volume imported,
+                                 std::string image) {
   CO_TRY(VolumeEntry entry, co_await read_volume(meta, imported.name()));
   if (entry.volume.id() != imported.id())
     co_return fail(ErrorCode::kConflict, "volume import", "the volume was removed and made anew by another import");
@@ -468,6 +475,7 @@ Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, me
   if (entry.volume.state() != meta::pb::VOLUME_IMPORTING)
     co_return fail(ErrorCode::kInvalid, "the volume is not importing");
   entry.volume.set_state(meta::pb::VOLUME_READY);
+  if (entry.volume.image().empty()) entry.volume.set_image(std::move(image));
   co_return co_await put_volume(runtime, meta, entry.volume, entry.revision, volume_still_exists(imported));
 }
 

@@ -19,6 +19,7 @@ struct CreateOptions {
   uint64_t volumelet_bytes = 1u << 30;  // a power of two from 1 MiB
   std::string zone;               // only servers of this zone; empty: all
   std::string workload_type = "general";
+  std::string image;              // what it is made of, a name; empty: unknown
   bool importing = false;         // the volume is to be filled: attach refused until finish_import()
 };
 
@@ -39,8 +40,9 @@ runtime::Task<Result<bool>> resize_volume(runtime::Runtime& runtime, meta::Meta&
                                           uint64_t size_bytes);
 // kBusy while attached. Its data is deleted by the servers, at once where they can be reached.
 runtime::Task<Result<void>> remove_volume(runtime::Runtime& runtime, meta::Meta& meta, std::string name);
-// The volume as create_volume answered it is whole now.
-runtime::Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, meta::pb::Volume imported);
+// The volume as create_volume answered it is whole now. `image` names its content where its record does not yet.
+runtime::Task<Result<void>> finish_import(runtime::Runtime& runtime, meta::Meta& meta, meta::pb::Volume imported,
+                                          std::string image = {});
 
 // Used by the driver, which alone may change an attached volume's map: adds volumelets up to size_bytes and sets
 // the size, in transactions that also compare `guard`.

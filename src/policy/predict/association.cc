@@ -73,8 +73,7 @@ void AssociationPredictor::follow(Source& source, const Observation& observation
   *weakest = {observation.first_page, observation.pages, 1, static_cast<uint16_t>(lag)};
 }
 
-void AssociationPredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
-  if (!is_read(observation)) return;
+AssociationPredictor::Source& AssociationPredictor::remember(const Observation& observation) {
   ++clock_;
   if (held_ > sources_.size() / 2 && sources_.size() < sources_max_) grow();
   uint32_t lag = 0;
@@ -88,6 +87,16 @@ void AssociationPredictor::observe(const Observation& observation, std::vector<C
   Source& source = take(observation.first_page);
   source.last = clock_;
   source.seen = std::min(source.seen + 1, kSeenMax);
+  return source;
+}
+
+void AssociationPredictor::teach(const Observation& observation) {
+  if (is_read(observation)) remember(observation);
+}
+
+void AssociationPredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
+  if (!is_read(observation)) return;
+  const Source& source = remember(observation);
   for (const Follower& follower : source.followers) {
     if (follower.count < kSupportMin) continue;
     Candidate candidate;

@@ -23,6 +23,7 @@ class AssociationPredictor : public Predictor {
   explicit AssociationPredictor(uint32_t sources_max = kSourcesMax);  // a power of two
   std::string_view name() const override { return "association"; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
+  void teach(const Observation& observation) override;
   uint64_t memory_bytes_max() const override { return uint64_t{sources_max_} * sizeof(Source) + sizeof(*this); }
 
  private:
@@ -44,6 +45,7 @@ class AssociationPredictor : public Predictor {
   };
   static constexpr uint32_t kWays = 4;
 
+  Source& remember(const Observation& observation);
   Source* find(uint64_t first_page);
   Source& take(uint64_t first_page);
   void follow(Source& source, const Observation& observation, uint32_t lag);

@@ -84,8 +84,7 @@ uint16_t LogReplayPredictor::match_of(uint64_t before, uint64_t occurrence) {
   return 0;
 }
 
-void LogReplayPredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
-  if (!is_read(observation)) return;
+uint64_t LogReplayPredictor::remember(const Observation& observation) {
   // Never more than one entry a bucket of the index on average, so that buckets overflow rarely.
   if (ring_.size() >= index_.size() && ring_.size() < entries_max_) grow();
   const uint64_t position = next_++;
@@ -112,7 +111,28 @@ void LogReplayPredictor::observe(const Observation& observation, std::vector<Can
     if (follows) entry.match = match_of(last.position, occurrence);
   }
   last = {stream_of(observation), position};
+  return position;
+}
 
+void LogReplayPredictor::teach(const Observation& observation) {
+  if (is_read(observation)) remember(observation);
+}
+
+std::vector<LoggedRequest> LogReplayPredictor::recent(size_t requests_max) const {
+  std::vector<LoggedRequest> requests;
+  const uint64_t count = std::min<uint64_t>({requests_max, next_, entries_max_});
+  requests.reserve(count);
+  for (uint64_t position = next_ - count; position < next_; ++position) {
+    const Entry& entry = ring_[position & (entries_max_ - 1)];
+    requests.push_back({entry.first_page, entry.pages});
+  }
+  return requests;
+}
+
+void LogReplayPredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
+  if (!is_read(observation)) return;
+  const uint64_t position = remember(observation);
+  const Entry& entry = at(position);
   uint64_t past = position;
   for (uint8_t rank = 0; rank < kOccurrences; ++rank) {
     const uint32_t back = at(past).back;

@@ -21,6 +21,12 @@
 
 namespace foreshard::policy {
 
+struct LoggedRequest {
+  uint64_t first_page = 0;
+  uint32_t pages = 0;
+  bool operator==(const LoggedRequest&) const = default;
+};
+
 class LogReplayPredictor : public Predictor {
  public:
   static constexpr uint32_t kEntriesMax = 1u << 18;
@@ -33,7 +39,10 @@ class LogReplayPredictor : public Predictor {
   explicit LogReplayPredictor(uint32_t entries_max = kEntriesMax);
   std::string_view name() const override { return "log"; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
+  void teach(const Observation& observation) override;
   uint64_t memory_bytes_max() const override;
+  // The last requests, at most so many, the oldest first.
+  std::vector<LoggedRequest> recent(size_t requests_max) const;
   uint64_t memory_bytes() const;  // taken now
 
  private:
@@ -55,6 +64,8 @@ class LogReplayPredictor : public Predictor {
   static constexpr uint32_t kWays = 4;
   using Bucket = std::array<uint32_t, kWays>;  // ring slots plus one; 0: free
 
+  // Takes the request in: the position of its entry.
+  uint64_t remember(const Observation& observation);
   Entry& at(uint64_t position) { return ring_[position & (entries_max_ - 1)]; }
   bool alive(uint64_t position) const { return position < next_ && next_ - position <= entries_max_; }
   uint64_t position_of(uint32_t slot) const;

@@ -15,7 +15,8 @@ namespace {
 
 // One stream looks ahead by at most this part of the cache.
 constexpr uint64_t kCacheShare = 16;
-constexpr std::array<std::string_view, 6> kNames = {"log", "sequential", "stride", "near", "footprint", "association"};
+constexpr std::array<std::string_view, 7> kNames = {"log",       "sequential",  "stride",     "near",
+                                                    "footprint", "association", "fingerprint"};
 
 // The streams of the set, shown as an expert among the others.
 class StreamView : public Predictor {
@@ -44,8 +45,10 @@ PredictorSet::PredictorSet(uint64_t cache_pages, const std::vector<std::string>&
     if (!names.empty() && std::find(names.begin(), names.end(), name) == names.end()) continue;
     const uint32_t sources = 3u << (experts_.size() * 2);
     if (name == "log") {
-      log_sources_ = sources;
-      add(std::make_unique<LogReplayPredictor>());
+      past_sources_ |= sources;
+      auto log = std::make_unique<LogReplayPredictor>();
+      log_ = log.get();
+      add(std::move(log));
     } else if (name == "sequential") {
       stream_sources_ = sources;
       proposes_streams_ = true;
@@ -56,6 +59,11 @@ PredictorSet::PredictorSet(uint64_t cache_pages, const std::vector<std::string>&
       add(std::make_unique<NearPredictor>());
     } else if (name == "footprint") {
       add(std::make_unique<FootprintPredictor>(history));
+    } else if (name == "fingerprint") {
+      past_sources_ |= sources;
+      auto fingerprint = std::make_unique<FingerprintPredictor>();
+      fingerprint_ = fingerprint.get();
+      add(std::move(fingerprint));
     } else {
       add(std::make_unique<AssociationPredictor>());
     }
@@ -79,6 +87,10 @@ void PredictorSet::observe(const Observation& observation, std::vector<Candidate
     for (size_t i = first; i < candidates.size(); ++i) candidates[i].expert = static_cast<uint8_t>(expert);
   }
   if (candidates.size() > before + kCandidatesMax) candidates.resize(before + kCandidatesMax);
+}
+
+void PredictorSet::teach(const Observation& observation) {
+  for (const auto& expert : experts_) expert->teach(observation);
 }
 
 uint64_t PredictorSet::memory_bytes_max() const {

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "policy/predict/fingerprint.h"
+#include "policy/predict/log_replay.h"
 #include "policy/predict/page_history.h"
 #include "policy/predict/predictor.h"
 #include "policy/predict/sequential.h"
@@ -27,12 +29,17 @@ class PredictorSet {
   void add(std::unique_ptr<Predictor> expert);
 
   void observe(const Observation& observation, std::vector<Candidate>& candidates);
-  // Which kind of knowledge stands behind the sources (expert * 2 + rank, a bit each): 1 the log, whoever else; 2 a
-  // stream; 0 something else.
+  // A request of the past (Predictor::teach).
+  void teach(const Observation& observation);
+  // Which kind of knowledge stands behind the sources (expert * 2 + rank, a bit each): 1 the past (log and
+  // recordings), whoever else; 2 a stream; 0 something else.
   uint32_t kind_of(uint32_t sources) const {
-    return (sources & log_sources_) != 0 ? 1 : (sources & stream_sources_) != 0 ? 2 : 0;
+    return (sources & past_sources_) != 0 ? 1 : (sources & stream_sources_) != 0 ? 2 : 0;
   }
   const SequentialPredictor& stream() const { return sequential_; }
+  // Null where the set has none.
+  const LogReplayPredictor* log() const { return log_; }
+  FingerprintPredictor* fingerprint() const { return fingerprint_; }
   uint32_t size() const { return static_cast<uint32_t>(experts_.size()); }
   std::string_view name(uint32_t expert) const { return experts_[expert]->name(); }
   uint64_t memory_bytes_max() const;
@@ -41,7 +48,9 @@ class PredictorSet {
   SequentialPredictor sequential_;  // always watches: its streams are features of every proposal
   bool proposes_streams_ = false;
   std::vector<std::unique_ptr<Predictor>> experts_;
-  uint32_t log_sources_ = 0, stream_sources_ = 0;
+  LogReplayPredictor* log_ = nullptr;
+  FingerprintPredictor* fingerprint_ = nullptr;
+  uint32_t past_sources_ = 0, stream_sources_ = 0;
 };
 
 }  // namespace foreshard::policy

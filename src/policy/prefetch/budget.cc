@@ -30,6 +30,13 @@ void Threshold::learn(bool used) {
   value_ = std::clamp(value_, base_, kThresholdMax);
 }
 
+void Threshold::restore(double value, double precision, uint64_t outcomes) {
+  if (!(value >= 0 && value <= kThresholdMax && precision >= 0 && precision <= 1)) return;
+  value_ = std::clamp(value, base_, kThresholdMax);
+  precision_ = precision;
+  outcomes_ = outcomes;
+}
+
 WasteBudget::WasteBudget(double share) : share_(share), tokens_(share > 0 ? kTokensFirst : 0) {}
 
 void WasteBudget::earn(uint64_t demand_pages) {

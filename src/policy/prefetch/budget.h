@@ -28,6 +28,10 @@ class Threshold {
   // by what passes that the threshold learns that times are better.
   double of(uint32_t missing) const { return std::min(value_ * missing / (kHalfPages + missing), kSure); }
   double value() const { return value_; }
+  double precision() const { return precision_; }
+  uint64_t outcomes() const { return outcomes_; }
+  // Goes on from what another one has learned; within its own bounds.
+  void restore(double value, double precision, uint64_t outcomes);
   // What came of an issued page.
   void learn(bool used);
 

@@ -63,6 +63,13 @@ class Calibration {
 // forgetting, and believing the filter until it has seen enough.
 class Recalibration {
  public:
+  static constexpr uint32_t kBins = 16;
+  struct Bin {
+    double samples = 0;
+    double bias = 0;
+  };
+  using Bins = std::array<Bin, kBins>;
+
   // Both of the same page: what the filter said, and what came of it.
   void learn(double probability, bool used) {
     Bin& bin = bins_[place(probability)];
@@ -78,16 +85,18 @@ class Recalibration {
     const Bin& bin = bins_[place(probability)];
     return std::clamp(probability + bin.bias * bin.samples / (bin.samples + kDoubt), 0.0, 1.0);
   }
+  const Bins& bins() const { return bins_; }
+  void restore(const Bins& bins) {
+    for (uint32_t i = 0; i < kBins; ++i) {
+      const bool sound = bins[i].samples >= 0 && bins[i].samples <= kMemory && std::abs(bins[i].bias) <= 1;
+      bins_[i] = sound ? bins[i] : Bin{};
+    }
+  }
 
  private:
-  static constexpr uint32_t kBins = 16;
   static constexpr double kMemory = 400, kDoubt = 16;
-  struct Bin {
-    double samples = 0;
-    double bias = 0;
-  };
   static uint32_t place(double probability) { return std::min(static_cast<uint32_t>(probability * kBins), kBins - 1); }
-  std::array<Bin, kBins> bins_{};
+  Bins bins_{};
 };
 
 }  // namespace foreshard::policy

@@ -11,6 +11,7 @@ constexpr float kStepFirst = 0.15f;        // a new filter has everything to lea
 constexpr float kStepExamples = 16384.0f;  // after so many the step has come half of the way down
 constexpr float kSquaresFirst = 1.0f;
 constexpr float kSquaresMax = 4000.0f;  // no step is smaller than with this sum: the present counts more than the past
+constexpr float kValueMax = 30.0f;      // of a weight that is taken over
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
@@ -35,6 +36,26 @@ void OnlineFilter::learn(const FilterExample& example, bool used) {
     weight.value += step / std::sqrt(weight.squares);
   }
   ++learned_;
+}
+
+std::vector<FilterWeight> OnlineFilter::weights() const {
+  std::vector<FilterWeight> learned;
+  for (size_t place = 0; place < weights_.size(); ++place) {
+    if (weights_[place].squares == kSquaresFirst) continue;
+    learned.push_back({static_cast<uint16_t>(place), weights_[place].value, weights_[place].squares});
+  }
+  return learned;
+}
+
+void OnlineFilter::restore(const std::vector<FilterWeight>& weights, uint64_t learned) {
+  std::fill(weights_.begin(), weights_.end(), Weight{0, kSquaresFirst});
+  for (const FilterWeight& weight : weights) {
+    // Not a number compares false too.
+    if (weight.place >= weights_.size() || !(std::fabs(weight.value) <= kValueMax)) continue;
+    if (!(weight.squares >= kSquaresFirst && weight.squares <= kSquaresMax)) continue;
+    weights_[weight.place] = {weight.value, weight.squares};
+  }
+  learned_ = learned;
 }
 
 }  // namespace foreshard::policy

@@ -31,6 +31,14 @@ struct FilterExample {
   }
 };
 
+// One weight that has learned something.
+struct FilterWeight {
+  uint16_t place = 0;
+  float value = 0;
+  float squares = 0;
+  bool operator==(const FilterWeight&) const = default;
+};
+
 class OnlineFilter {
  public:
   static constexpr uint64_t kBytes = uint64_t{kFilterTables} * kFilterCodes * 8;
@@ -39,6 +47,10 @@ class OnlineFilter {
   float probability(const FilterExample& example) const;
   void learn(const FilterExample& example, bool used);
   uint64_t learned() const { return learned_; }
+  // Weights that differ from a new filter's, by ascending place; and a filter that goes on from there. What is out of
+  // place or out of all bounds is left out.
+  std::vector<FilterWeight> weights() const;
+  void restore(const std::vector<FilterWeight>& weights, uint64_t learned);
 
  private:
   struct Weight {

@@ -378,6 +378,50 @@ void Prefetcher::on_wasted(uint64_t page, bool evicted) {
   learn();
 }
 
+// In the order of their tables in the filter.
+std::string Prefetcher::expert_names() const {
+  std::string names;
+  for (uint32_t expert = 0; expert < experts_.size(); ++expert) {
+    if (!names.empty()) names += ',';
+    names += experts_.name(expert);
+  }
+  return names;
+}
+
+LearnedState Prefetcher::learned() const {
+  LearnedState state;
+  state.experts = expert_names();
+  state.filter_examples = filter_.learned();
+  state.filter = filter_.weights();
+  state.recalibration = recalibration_.bins();
+  state.threshold = threshold_.value();
+  state.precision = threshold_.precision();
+  state.outcomes = threshold_.outcomes();
+  if (experts_.log() != nullptr) state.log = experts_.log()->recent(LearnedState::kLoggedMax);
+  if (experts_.fingerprint() != nullptr) state.recordings = experts_.fingerprint()->recordings();
+  return state;
+}
+
+void Prefetcher::restore(const LearnedState& learned) {
+  // One of the two may have a trained expert more behind the others, whose tables the other one does not use.
+  const std::string names = expert_names();
+  if ((names + ",").starts_with(learned.experts + ",") || (learned.experts + ",").starts_with(names + ",")) {
+    filter_.restore(learned.filter, learned.filter_examples);
+    recalibration_.restore(learned.recalibration);
+    threshold_.restore(learned.threshold, learned.precision, learned.outcomes);
+  }
+  for (const LoggedRequest& request : learned.log) {
+    Observation past;
+    past.volume = options_.volume;
+    past.first_page = request.first_page;
+    past.pages = request.pages;
+    if (!is_read(past)) continue;
+    experts_.teach(past);
+    history_.touch(request.first_page, request.pages);
+  }
+  if (experts_.fingerprint() != nullptr) experts_.fingerprint()->restore(learned.recordings);
+}
+
 PrefetchStatistics Prefetcher::statistics() const {
   PrefetchStatistics statistics;
   statistics.mode = mode_;
@@ -397,6 +441,10 @@ PrefetchStatistics Prefetcher::statistics() const {
   statistics.brier_base = calibration_.brier_base();
   statistics.reliability = calibration_.bins();
   statistics.fetch_latency_ns = fetch_latency_ns_;
+  if (const FingerprintPredictor* fingerprint = experts_.fingerprint()) {
+    statistics.recordings = fingerprint->known();
+    statistics.recognised = fingerprint->recognised();
+  }
   statistics.memory_bytes = memory_bytes_max();
   for (uint32_t expert = 0; expert < experts_.size(); ++expert) {
     const bool active = last_issue_[expert] != 0 && observed_ - last_issue_[expert] < kActiveRequests;

@@ -32,6 +32,7 @@
 #include "policy/prefetch/budget.h"
 #include "policy/prefetch/calibration.h"
 #include "policy/prefetch/filter.h"
+#include "policy/prefetch/learned_state.h"
 #include "policy/prefetch/ledger.h"
 #include "policy/prefetch/proposals.h"
 
@@ -47,6 +48,7 @@ struct PageRange {
 
 struct PrefetcherOptions {
   PrefetchMode mode = PrefetchMode::kOn;
+  VolumeId volume;                      // whose accesses those are that a LearnedState holds
   uint64_t volume_pages = UINT64_MAX;   // nothing beyond is proposed
   uint64_t cache_pages = 65536;         // of the cache that it fills; 0: prefetching is off
   uint32_t in_flight_pages_max = 4096;  // fetches not yet answered
@@ -75,6 +77,7 @@ struct PrefetchStatistics {
   double ece = 0, brier = 0, brier_base = 0;  // of the stated probabilities of issued pages (Calibration)
   std::array<CalibrationBin, Calibration::kBins> reliability{};
   uint64_t fetch_latency_ns = 0;  // smoothed
+  uint32_t recordings = 0, recognised = 0;  // boots and jobs known, and of those that are seen at present
   uint64_t memory_bytes = 0;      // of which it may take at most
   uint32_t experts = 0;
   std::array<ExpertStatistics, kExpertsMax> expert{};
@@ -124,12 +127,18 @@ class Prefetcher {
   // The client says that it will read this: fetched without regard to precision or budget, up to the pages in flight.
   void hint(PageRange range, std::vector<PageRange>& to_fetch);
 
+  // What has been learned so far; and to begin with what another one has learned of the same content, before the first
+  // access. Takes some ms for a long log.
+  LearnedState learned() const;
+  void restore(const LearnedState& learned);
+
   void set_mode(PrefetchMode mode) { mode_ = options_.cache_pages == 0 ? PrefetchMode::kOff : mode; }
   // One more expert behind those of the options: a trained one.
   void add_expert(std::unique_ptr<Predictor> expert) { experts_.add(std::move(expert)); }
   void set_volume_pages(uint64_t pages) { options_.volume_pages = pages; }
   PrefetchMode mode() const { return mode_; }
   PrefetchStatistics statistics() const;
+  uint64_t observed() const { return observed_; }  // reads that the experts were shown
   static constexpr size_t kDecisionsMax = 128;
   // The last decisions, the newest first.
   std::vector<PrefetchDecision> decisions() const;
@@ -139,6 +148,7 @@ class Prefetcher {
 
  private:
   void observe(const Observation& observation, std::vector<PageRange>& to_fetch);
+  std::string expert_names() const;
   void describe(const Observation& observation, const Proposal& proposal, const PageHistory::Region* region,
                 FilterExample& example) const;
   void weigh(const Observation& observation);

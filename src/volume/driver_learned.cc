@@ -1,0 +1,70 @@
+// What the driver's prefetching learns outlives it: taken over at attach, saved now and then and at detach.
+#include <algorithm>
+
+#include "base/log.h"
+#include "volume/driver_core.h"
+#include "volume/learned_store.h"
+
+namespace foreshard::volume {
+namespace {
+
+using runtime::Task;
+
+constexpr uint64_t kLateRequests = 1000;           // after so many, what was learned before comes too late
+constexpr uint64_t kFirstSaveNs = 30'000'000'000;  // a boot is over by then, and the next VM can use it
+constexpr uint64_t kSaveEveryNsMax = 600'000'000'000;
+constexpr uint64_t kSaveSlower = 4;       // each pause is so many times the one before
+constexpr uint64_t kNewRequestsMin = 64;  // that make it worth saving
+constexpr uint64_t kSaveTimeoutNs = 3'000'000'000;
+constexpr uint64_t kImageKeptNs = 3'600'000'000'000;  // what another volume's driver has saved of the image
+
+}  // namespace
+
+Task<void> DriverCore::take_over_learned() {
+  const std::optional<runtime::Gate::Pass> pass = background_.enter();
+  if (pass && options_.cache_bytes != 0 && !options_.importing) {
+    Result<std::optional<SavedLearned>> saved = co_await load_learned(meta_, volume_id(), claim_.volume.image());
+    if (!saved) {
+      LOG_WARN("volume {}: prefetching begins without what it has learned: {}", options_.volume,
+               saved.error().message());
+    } else if (*saved && prefetcher_.statistics().read_requests < kLateRequests) {
+      prefetcher_.restore((*saved)->state);
+      learned_.from = (*saved)->subject;
+      learned_.requests = (*saved)->state.log.size();
+      learned_.recordings = (*saved)->state.recordings.size();
+    }
+  }
+  learned_loaded_.set();
+}
+
+Task<void> DriverCore::save_learned_state() {
+  const uint64_t seen = prefetcher_.observed();
+  if (seen - learned_seen_ < kNewRequestsMin) co_return;
+  const std::string packed = pack_learned(prefetcher_.learned());
+  const uint64_t deadline_ns = runtime_.now_ns() + kSaveTimeoutNs;
+  LearnedToSave own{learned_subject(volume_id()), volume_id(), packed, 0};
+  Result<void> saved = co_await save_learned(runtime_, meta_, std::move(own), claim_guard(claim_), deadline_ns);
+  if (saved && !claim_.volume.image().empty()) {
+    LearnedToSave shared{learned_subject_of_image(claim_.volume.image()), volume_id(), packed, kImageKeptNs};
+    saved = co_await save_learned(runtime_, meta_, std::move(shared), claim_guard(claim_), deadline_ns);
+  }
+  if (!saved) {
+    LOG_DEBUG("volume {}: saving what prefetching has learned: {}", options_.volume, saved.error().message());
+    co_return;
+  }
+  learned_seen_ = seen;
+  learned_.saved_ns = runtime_.now_ns();
+}
+
+Task<void> DriverCore::keep_learned() {
+  const std::optional<runtime::Gate::Pass> pass = background_.enter();
+  uint64_t pause_ns = kFirstSaveNs;
+  while (pass && !stopping_.is_set() && !ended_.is_set()) {
+    const bool stopped = co_await stopping_.wait_until(runtime_.now_ns() + pause_ns);
+    if (stopped || ended_.is_set()) co_return;
+    co_await save_learned_state();
+    pause_ns = std::min(pause_ns * kSaveSlower, kSaveEveryNsMax);
+  }
+}
+
+}  // namespace foreshard::volume
