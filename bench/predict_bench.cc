@@ -61,7 +61,8 @@ void hits(uint64_t cache_pages) {
     PrefetcherOptions options;
     options.mode = mode;
     options.cache_pages = cache_pages;
-    Prefetcher prefetcher(options, [&](uint64_t page) { return cache.contains(page); });
+    Prefetcher prefetcher(
+        options, [&](uint64_t page) { return cache.contains(page); }, [&](uint64_t page) { cache.expect(page); });
     std::vector<PageRange> ranges;
     const double with = ns_per_operation(kOperations, [&] {
       for (const uint64_t page : pages) {
@@ -86,7 +87,9 @@ void misses(const char* what, NextPage next_page) {
   PageCache cache(kCachePages * kPageBytes);
   PrefetcherOptions options;
   options.cache_pages = kCachePages;
-  Prefetcher prefetcher(options, [&cache](uint64_t page) { return cache.contains(page); });
+  Prefetcher prefetcher(
+      options, [&cache](uint64_t page) { return cache.contains(page); },
+      [&cache](uint64_t page) { cache.expect(page); });
   cache.set_on_wasted([&prefetcher](uint64_t page, bool evicted) { prefetcher.on_wasted(page, evicted); });
   std::vector<PageRange> ranges;
   constexpr uint64_t kMisses = 500'000;

@@ -51,7 +51,9 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       intervals_(runtime.executor()),
       cache_(options_.cache_bytes),
       scans_(options_.cache_bytes / kPageBytes),
-      prefetcher_(prefetcher_options(), [this](uint64_t page) { return cache_.contains(page) || on_its_way(page); }),
+      prefetcher_(
+          prefetcher_options(), [this](uint64_t page) { return cache_.contains(page) || on_its_way(page); },
+          [this](uint64_t page) { cache_.expect(page); }),
       prefetch_ended_(runtime.executor()),
       learned_loaded_(runtime.executor()),
       flush_ended_(runtime.executor()),

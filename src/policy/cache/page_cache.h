@@ -59,6 +59,10 @@ class PageCache {
   Hit find(uint64_t key);
   // Whether the page is there, without any effect.
   bool contains(uint64_t key) const { return capacity_pages_ != 0 && table_[locate(key)].slot != kNone; }
+  // It is asked about the page soon: gets the memory on its way.
+  void expect(uint64_t key) const {
+    if (capacity_pages_ != 0) __builtin_prefetch(&table_[home(key)]);
+  }
   // The page without any effect on replacement or statistics; null: not cached.
   const std::byte* peek(uint64_t key) const;
   // Where the caller must copy the page, at once. Evicts as needed; a page already there keeps its place in the

@@ -16,48 +16,50 @@ constexpr uint32_t kSeenMax = 1u << 24;
 }  // namespace
 
 AssociationPredictor::AssociationPredictor(uint32_t sources_max)
-    : sources_max_(sources_max), sources_(std::min(sources_max, kSourcesFirst)) {
+    : sources_max_(sources_max), sources_(std::min(sources_max, kSourcesFirst)), followers_(sources_.size()) {
   ASSERT(std::has_single_bit(sources_max) && sources_max >= kWays, sources_max);
 }
 
-AssociationPredictor::Source* AssociationPredictor::find(uint64_t first_page) {
-  const size_t set = (mix64(first_page) & (sources_.size() / kWays - 1)) * kWays;
+uint32_t AssociationPredictor::take(uint64_t first_page) {
+  const size_t set = set_of(first_page);
+  size_t place = set;
   for (size_t way = set; way < set + kWays; ++way) {
-    if (sources_[way].first_page == first_page) return &sources_[way];
+    if (sources_[way].first_page == first_page) return static_cast<uint32_t>(way);
   }
-  return nullptr;
-}
-
-AssociationPredictor::Source& AssociationPredictor::take(uint64_t first_page) {
-  if (Source* known = find(first_page)) return *known;
-  const size_t set = (mix64(first_page) & (sources_.size() / kWays - 1)) * kWays;
-  Source* place = &sources_[set];
   for (size_t way = set; way < set + kWays; ++way) {
-    Source& source = sources_[way];
-    if (source.first_page == UINT64_MAX) {
-      place = &source;
+    if (sources_[way].first_page == kNoPage) {
+      place = way;
       ++held_;
       break;
     }
-    if (clock_ - source.last > clock_ - place->last) place = &source;
+    if (clock_ - sources_[way].last > clock_ - sources_[place].last) place = way;
   }
-  *place = Source{.first_page = first_page};
-  return *place;
+  sources_[place] = Source{.first_page = first_page};
+  followers_[place] = Followers{};
+  return static_cast<uint32_t>(place);
 }
 
 void AssociationPredictor::grow() {
-  std::vector<Source> old(sources_.size() * 2);
-  old.swap(sources_);
+  std::vector<Source> sources(sources_.size() * 2);
+  std::vector<Followers> followers(sources.size());
+  sources.swap(sources_);
+  followers.swap(followers_);
   held_ = 0;
-  for (const Source& source : old) {
-    if (source.first_page != UINT64_MAX) take(source.first_page) = source;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (sources[i].first_page == kNoPage) continue;
+    const uint32_t place = take(sources[i].first_page);
+    sources_[place] = sources[i];
+    followers_[place] = followers[i];
+  }
+  for (Recent& recent : recent_) {
+    if (recent.first_page != kNoPage) recent.place = take(recent.first_page);
   }
 }
 
 // The follower's count grows; a new one takes the place of the weakest, which it must outlast.
-void AssociationPredictor::follow(Source& source, const Observation& observation, uint32_t lag) {
-  Follower* weakest = &source.followers[0];
-  for (Follower& follower : source.followers) {
+void AssociationPredictor::follow(Followers& followers, const Observation& observation, uint32_t lag) {
+  Follower* weakest = &followers[0];
+  for (Follower& follower : followers) {
     if (follower.pages != 0 && follower.first_page == observation.first_page) {
       follower.count = std::min<uint16_t>(follower.count + 1, kCountMax);
       follower.pages = observation.pages;
@@ -73,21 +75,24 @@ void AssociationPredictor::follow(Source& source, const Observation& observation
   *weakest = {observation.first_page, observation.pages, 1, static_cast<uint16_t>(lag)};
 }
 
-AssociationPredictor::Source& AssociationPredictor::remember(const Observation& observation) {
+uint32_t AssociationPredictor::remember(const Observation& observation) {
   ++clock_;
   if (held_ > sources_.size() / 2 && sources_.size() < sources_max_) grow();
+  const uint32_t place = take(observation.first_page);
+  __builtin_prefetch(&followers_[place]);
   uint32_t lag = 0;
   for (const Recent& recent : recent_) {
-    if (recent.volume != stream_of(observation) || recent.first_page == observation.first_page) continue;
-    if (Source* source = find(recent.first_page)) follow(*source, observation, ++lag);
+    if (recent.stream != stream_of(observation) || recent.first_page == observation.first_page) continue;
+    if (recent.first_page != kNoPage && sources_[recent.place].first_page == recent.first_page)
+      follow(followers_[recent.place], observation, ++lag);
   }
   std::copy_backward(recent_.begin(), recent_.end() - 1, recent_.end());
-  recent_[0] = {stream_of(observation), observation.first_page};
+  recent_[0] = {stream_of(observation), observation.first_page, place};
 
-  Source& source = take(observation.first_page);
+  Source& source = sources_[place];
   source.last = clock_;
   source.seen = std::min(source.seen + 1, kSeenMax);
-  return source;
+  return place;
 }
 
 void AssociationPredictor::teach(const Observation& observation) {
@@ -96,8 +101,9 @@ void AssociationPredictor::teach(const Observation& observation) {
 
 void AssociationPredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
   if (!is_read(observation)) return;
-  const Source& source = remember(observation);
-  for (const Follower& follower : source.followers) {
+  const uint32_t place = remember(observation);
+  const Source& source = sources_[place];
+  for (const Follower& follower : followers_[place]) {
     if (follower.count < kSupportMin) continue;
     Candidate candidate;
     candidate.first_page = follower.first_page;

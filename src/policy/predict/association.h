@@ -9,6 +9,7 @@
 #include <array>
 #include <vector>
 
+#include "base/random.h"
 #include "policy/predict/predictor.h"
 
 namespace foreshard::policy {
@@ -24,35 +25,47 @@ class AssociationPredictor : public Predictor {
   std::string_view name() const override { return "association"; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
   void teach(const Observation& observation) override;
-  uint64_t memory_bytes_max() const override { return uint64_t{sources_max_} * sizeof(Source) + sizeof(*this); }
+  void expect(const Observation& observation) const override {
+    __builtin_prefetch(&sources_[set_of(observation.first_page)]);
+  }
+  uint64_t memory_bytes_max() const override {
+    return uint64_t{sources_max_} * (sizeof(Source) + sizeof(Followers)) + sizeof(*this);
+  }
 
  private:
+  static constexpr uint64_t kNoPage = UINT64_MAX;
   struct Follower {
     uint64_t first_page = 0;
     uint32_t pages = 0;  // 0: free
     uint16_t count = 0;
     uint16_t lag = 0;  // requests after the source, when it came last
   };
+  struct alignas(64) Followers : std::array<Follower, kFollowers> {};
+  static_assert(sizeof(Followers) == 64);
+  // Of a source, what a search for it looks at: those of a set lie in one cache line.
   struct Source {
-    uint64_t first_page = UINT64_MAX;
+    uint64_t first_page = kNoPage;
     uint32_t last = 0;  // observation
     uint32_t seen = 0;
-    std::array<Follower, kFollowers> followers{};
   };
   struct Recent {
-    uint64_t volume = 0;
-    uint64_t first_page = UINT64_MAX;
+    uint64_t stream = 0;
+    uint64_t first_page = kNoPage;
+    uint32_t place = 0;  // of its source, unless that one was forgotten since
   };
   static constexpr uint32_t kWays = 4;
 
-  Source& remember(const Observation& observation);
-  Source* find(uint64_t first_page);
-  Source& take(uint64_t first_page);
-  void follow(Source& source, const Observation& observation, uint32_t lag);
+  // The place of the observation's source.
+  uint32_t remember(const Observation& observation);
+  size_t set_of(uint64_t first_page) const { return (mix64(first_page) & (sources_.size() / kWays - 1)) * kWays; }
+  // The place of the page's source, which is made if it is missing.
+  uint32_t take(uint64_t first_page);
+  void follow(Followers& followers, const Observation& observation, uint32_t lag);
   void grow();
 
   const uint32_t sources_max_;
-  std::vector<Source> sources_;  // sets of kWays
+  std::vector<Source> sources_;       // sets of kWays
+  std::vector<Followers> followers_;  // of each source
   uint32_t held_ = 0;
   std::array<Recent, kWindow> recent_{};  // the newest first
   uint32_t clock_ = 0;

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/random.h"
 #include "policy/predict/predictor.h"
 
 namespace foreshard::policy {
@@ -45,6 +46,9 @@ class FingerprintPredictor : public Predictor {
   FingerprintPredictor();
   std::string_view name() const override { return "fingerprint"; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
+  void expect(const Observation& observation) const override {
+    if (!index_.empty()) __builtin_prefetch(&index_[mix64(observation.first_page) & (index_.size() - 1)]);
+  }
   uint64_t memory_bytes_max() const override;
 
   // The oldest first; with what is being recorded, if it is long enough by now.

@@ -18,7 +18,7 @@ uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_wid
 
 LogReplayPredictor::LogReplayPredictor(uint32_t entries_max)
     : entries_max_(entries_max), index_(kBucketsFirst), last_(kVolumes) {
-  ASSERT(std::has_single_bit(entries_max), entries_max);
+  ASSERT(std::has_single_bit(entries_max) && entries_max < 1u << kSlotBits, entries_max);
 }
 
 uint64_t LogReplayPredictor::memory_bytes_max() const {
@@ -36,22 +36,27 @@ uint64_t LogReplayPredictor::position_of(uint32_t slot) const {
   return turn + slot < next_ ? turn + slot : turn + slot - entries_max_;
 }
 
+// The bucket is chosen by the lower bits of the hash.
+uint32_t LogReplayPredictor::place_of(uint64_t page, uint32_t slot) {
+  return static_cast<uint32_t>(mix64(page) >> 32) << kSlotBits | (slot + 1);
+}
+
 uint32_t& LogReplayPredictor::locate(uint64_t page) {
-  Bucket& bucket = index_[mix64(page) & (index_.size() - 1)];
+  const uint64_t hash = mix64(page);
+  Bucket& bucket = index_[hash & (index_.size() - 1)];
+  const auto tag = static_cast<uint32_t>(hash >> 32) << kSlotBits;
+  for (uint32_t& place : bucket) {
+    const bool maybe = place != 0 && (place ^ tag) >> kSlotBits == 0;
+    if (maybe && ring_[slot_of(place)].first_page == page) return place;
+  }
   uint32_t* oldest = &bucket[0];
   uint64_t oldest_position = UINT64_MAX;
   for (uint32_t& place : bucket) {
-    if (place == 0) {
-      oldest = &place;
-      oldest_position = 0;
-      continue;
-    }
-    if (ring_[place - 1].first_page == page) return place;
-    const uint64_t position = position_of(place - 1);
-    if (position < oldest_position) {
-      oldest = &place;
-      oldest_position = position;
-    }
+    if (place == 0) return place;
+    const uint64_t position = position_of(slot_of(place));
+    if (position >= oldest_position) continue;
+    oldest = &place;
+    oldest_position = position;
   }
   *oldest = 0;
   return *oldest;
@@ -59,12 +64,13 @@ uint32_t& LogReplayPredictor::locate(uint64_t page) {
 
 void LogReplayPredictor::grow() {
   index_.assign(std::min<uint64_t>(index_.size() * 4, entries_max_), Bucket{});
-  for (uint32_t slot = 0; slot < ring_.size(); ++slot) locate(ring_[slot].first_page) = slot + 1;
+  for (uint32_t slot = 0; slot < ring_.size(); ++slot)
+    locate(ring_[slot].first_page) = place_of(ring_[slot].first_page, slot);
 }
 
 void LogReplayPredictor::forget(uint32_t slot) {
   for (uint32_t& place : index_[mix64(ring_[slot].first_page) & (index_.size() - 1)]) {
-    if (place == slot + 1) place = 0;
+    if (place != 0 && slot_of(place) == slot) place = 0;
   }
 }
 
@@ -97,8 +103,8 @@ uint64_t LogReplayPredictor::remember(const Observation& observation) {
   Entry& entry = ring_[slot];
   entry = Entry{};
   uint32_t& place = locate(observation.first_page);
-  const uint64_t occurrence = place == 0 ? UINT64_MAX : position_of(place - 1);
-  place = slot + 1;
+  const uint64_t occurrence = place == 0 ? UINT64_MAX : position_of(slot_of(place));
+  place = place_of(observation.first_page, slot);
   entry.first_page = observation.first_page;
   entry.pages = observation.pages;
 

@@ -17,6 +17,7 @@
 #include <array>
 #include <vector>
 
+#include "base/random.h"
 #include "policy/predict/predictor.h"
 
 namespace foreshard::policy {
@@ -40,6 +41,9 @@ class LogReplayPredictor : public Predictor {
   std::string_view name() const override { return "log"; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
   void teach(const Observation& observation) override;
+  void expect(const Observation& observation) const override {
+    __builtin_prefetch(&index_[mix64(observation.first_page) & (index_.size() - 1)]);
+  }
   uint64_t memory_bytes_max() const override;
   // The last requests, at most so many, the oldest first.
   std::vector<LoggedRequest> recent(size_t requests_max) const;
@@ -62,13 +66,18 @@ class LogReplayPredictor : public Predictor {
   };
   static constexpr uint32_t kVolumes = 1024;
   static constexpr uint32_t kWays = 4;
-  using Bucket = std::array<uint32_t, kWays>;  // ring slots plus one; 0: free
+  // Each names a ring slot, plus one, in the lower kSlotBits; above them a part of the page's hash, so that the ring
+  // is rarely looked at in vain. 0: free.
+  using Bucket = std::array<uint32_t, kWays>;
+  static constexpr uint32_t kSlotBits = 20;
 
   // Takes the request in: the position of its entry.
   uint64_t remember(const Observation& observation);
   Entry& at(uint64_t position) { return ring_[position & (entries_max_ - 1)]; }
   bool alive(uint64_t position) const { return position < next_ && next_ - position <= entries_max_; }
   uint64_t position_of(uint32_t slot) const;
+  static uint32_t slot_of(uint32_t place) { return (place & ((1u << kSlotBits) - 1)) - 1; }
+  static uint32_t place_of(uint64_t page, uint32_t slot);
   // The place that names the page's last entry, or the one to take for it. Its value is 0 in the latter case.
   uint32_t& locate(uint64_t page);
   void grow();

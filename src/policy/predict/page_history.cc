@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/assert.h"
-#include "base/random.h"
 #include "policy/predict/predictor.h"
 
 namespace foreshard::policy {
@@ -14,17 +13,15 @@ constexpr uint32_t kRegionsFirst = 1024;
 }  // namespace
 
 PageHistory::PageHistory(uint32_t regions_max)
-    : regions_max_(regions_max), regions_(std::min(regions_max, kRegionsFirst)) {
+    : regions_max_(regions_max), regions_(std::min(regions_max, kRegionsFirst)), tags_(regions_.size()) {
   ASSERT(std::has_single_bit(regions_max) && regions_max >= kWays, regions_max);
 }
-
-size_t PageHistory::set_of(uint64_t number) const { return (mix64(number) & (regions_.size() / kWays - 1)) * kWays; }
 
 const PageHistory::Region* PageHistory::find(uint64_t page) const {
   const uint64_t number = page / kRegionPages;
   const size_t set = set_of(number);
   for (size_t way = set; way < set + kWays; ++way) {
-    if (regions_[way].number == number) return &regions_[way];
+    if (tags_[way].number == number) return &regions_[way];
   }
   return nullptr;
 }
@@ -33,24 +30,30 @@ PageHistory::Region& PageHistory::take(uint64_t number) {
   const size_t set = set_of(number);
   size_t oldest = set;
   for (size_t way = set; way < set + kWays; ++way) {
-    if (regions_[way].number == number) return regions_[way];
-    if (regions_[way].number == UINT64_MAX) {
+    if (tags_[way].number == number) return regions_[way];
+    if (tags_[way].number == kNoRegion) {
       oldest = way;
       break;
     }
-    if (clock_ - regions_[way].last > clock_ - regions_[oldest].last) oldest = way;
+    if (clock_ - tags_[way].last > clock_ - tags_[oldest].last) oldest = way;
   }
-  held_ += regions_[oldest].number == UINT64_MAX;
-  regions_[oldest] = Region{.number = number};
+  held_ += tags_[oldest].number == kNoRegion;
+  tags_[oldest] = {number, clock_};
+  regions_[oldest] = Region{};
   return regions_[oldest];
 }
 
 void PageHistory::grow() {
   std::vector<Region> old(regions_.size() * 2);
   old.swap(regions_);
+  std::vector<Tag> tags(regions_.size());
+  tags.swap(tags_);
   held_ = 0;
-  for (const Region& region : old) {
-    if (region.number != UINT64_MAX) take(region.number) = region;
+  for (size_t i = 0; i < old.size(); ++i) {
+    if (tags[i].number == kNoRegion) continue;
+    Region& region = take(tags[i].number);
+    region = old[i];
+    tags_[static_cast<size_t>(&region - regions_.data())].last = tags[i].last;
   }
 }
 
@@ -68,6 +71,7 @@ void PageHistory::touch(uint64_t first_page, uint32_t pages) {
       if (region.passes != UINT16_MAX) ++region.passes;
     }
     region.last = clock_;
+    tags_[static_cast<size_t>(&region - regions_.data())].last = clock_;
     const uint64_t end = std::min((number + 1) * kRegionPages, touched_end);
     for (; page < end; ++page) {
       const auto i = static_cast<uint32_t>(page % kRegionPages);

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/random.h"
+
 namespace foreshard::policy {
 
 class PageHistory {
@@ -24,11 +26,10 @@ class PageHistory {
   static constexpr uint32_t kPassObservations = 2000;  // a region left alone for so long begins a new pass
 
   struct alignas(64) Region {
-    uint64_t number = UINT64_MAX;  // first page / kRegionPages
-    uint32_t last = 0;             // observation that touched it last
-    uint16_t touched = 0;          // pages ever read, a bit each
-    uint16_t current = 0;          // in this pass
-    uint16_t previous = 0;         // in the pass before
+    uint32_t last = 0;      // observation that touched it last; as its tag says
+    uint16_t touched = 0;   // pages ever read, a bit each
+    uint16_t current = 0;   // in this pass
+    uint16_t previous = 0;  // in the pass before
     uint16_t passes = 0;
     std::array<uint8_t, kRegionPages / 2> counts{};  // reads of each page, four bits, saturating
     std::array<uint16_t, kRegionPages> ages{};       // observation / kAgeUnit of each page's last read
@@ -40,6 +41,9 @@ class PageHistory {
   explicit PageHistory(uint32_t regions_max = kRegionsMax);  // a power of two
   // The region of a page, or null. Good until the next touch().
   const Region* find(uint64_t page) const;
+  // A find of the page comes soon: gets the memory on its way; and once that has come, the region's.
+  void expect(uint64_t page) const { __builtin_prefetch(&tags_[set_of(page / kRegionPages)]); }
+  void expect_region(uint64_t page) const { __builtin_prefetch(find(page)); }
   // A request was read: its first kTouchPagesMax pages are remembered.
   void touch(uint64_t first_page, uint32_t pages);
   // Observations since the page was read last, or kAgeMax; only of a page whose count is not 0. Exact to some dozens,
@@ -47,17 +51,25 @@ class PageHistory {
   uint32_t age(const Region& region, uint32_t page) const;
   // Whether a touch now would begin a new pass over the region.
   bool begins_pass(const Region& region) const { return clock_ + 1 - region.last > kPassObservations; }
-  uint64_t memory_bytes_max() const { return uint64_t{regions_max_} * sizeof(Region); }
+  uint64_t memory_bytes_max() const { return uint64_t{regions_max_} * (sizeof(Region) + sizeof(Tag)); }
 
  private:
   static constexpr uint32_t kWays = 4;
+  static constexpr uint64_t kNoRegion = UINT64_MAX;
+  // Of a region, what a search for it looks at: those of a set lie in one cache line.
+  struct Tag {
+    uint64_t number = kNoRegion;  // first page / kRegionPages
+    uint32_t last = 0;
+  };
+  static_assert(sizeof(Tag) == 16);
 
   Region& take(uint64_t number);
-  size_t set_of(uint64_t number) const;
+  size_t set_of(uint64_t number) const { return (mix64(number) & (regions_.size() / kWays - 1)) * kWays; }
   void grow();
 
   const uint32_t regions_max_;
   std::vector<Region> regions_;  // sets of kWays
+  std::vector<Tag> tags_;        // of each
   uint32_t clock_ = kPassObservations + 1;
   uint32_t held_ = 0;
 };

@@ -61,6 +61,8 @@ class Predictor {
   // Takes the observation in and appends candidates, best first. Bounded work; called for every read that
   // missed or used a prefetched page for the first time, and for writes; never for plain hits.
   virtual void observe(const Observation& observation, std::vector<Candidate>& candidates) = 0;
+  // The observation comes soon: gets the memory for it on its way.
+  virtual void expect(const Observation& observation) const {}
   // Takes in a request of the past, before the first observation. Experts of the present have no use for it.
   virtual void teach(const Observation& observation) {}
   // Upper bound of the memory it takes, for the statement of bounds.

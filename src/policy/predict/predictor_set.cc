@@ -89,6 +89,10 @@ void PredictorSet::observe(const Observation& observation, std::vector<Candidate
   if (candidates.size() > before + kCandidatesMax) candidates.resize(before + kCandidatesMax);
 }
 
+void PredictorSet::expect(const Observation& observation) const {
+  for (const auto& expert : experts_) expert->expect(observation);
+}
+
 void PredictorSet::teach(const Observation& observation) {
   for (const auto& expert : experts_) expert->teach(observation);
 }

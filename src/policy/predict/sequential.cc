@@ -13,7 +13,19 @@ uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_wid
 
 }  // namespace
 
+bool SequentialPredictor::may_fit(uint64_t first) const {
+  const uint64_t low = first - std::min(first, kGapPagesMax), high = first + kGapPagesMax + kLargePages;
+  return areas_[area(low)] != 0 || areas_[area(high)] != 0;
+}
+
+void SequentialPredictor::set_next(uint32_t place, uint64_t next) {
+  if (next_[place] != kUnused) --areas_[area(next_[place])];
+  next_[place] = next;
+  ++areas_[area(next)];
+}
+
 SequentialPredictor::Fit SequentialPredictor::find(uint64_t first, uint64_t end, uint32_t& place) const {
+  if (!may_fit(first)) return Fit::kNew;
   uint64_t best = kGapPagesMax + 1;
   Fit fit = Fit::kNew;
   for (uint32_t i = 0; i < kStreams; ++i) {
@@ -47,10 +59,9 @@ void SequentialPredictor::observe(const Observation& observation, std::vector<Ca
   uint32_t gap_code = 0;
   if (fit == Fit::kNew) {
     for (uint32_t i = 1; i < kStreams; ++i) {
-      if (streams_[i].last_used < streams_[place].last_used) place = i;
+      if (last_used_[i] < last_used_[place]) place = i;
     }
     streams_[place] = Stream{};
-    next_[place] = first;
   } else {
     ++streams_[place].run;
     if (fit == Fit::kSkipped) gap_code = std::min(log2_bucket(first > next_[place] ? first - next_[place] : 0), 6u);
@@ -59,12 +70,12 @@ void SequentialPredictor::observe(const Observation& observation, std::vector<Ca
   current_ = place;
   Stream& stream = streams_[place];
   advance(stream, observation);
-  next_[place] = std::max(next_[place], end);
+  last_used_[place] = clock_;
+  if (fit == Fit::kNew || end > next_[place]) set_next(place, end);
   propose(stream, next_[place], gap_code, observation, candidates);
 }
 
 void SequentialPredictor::advance(Stream& stream, const Observation& observation) {
-  stream.last_used = clock_;
   stream.previous_pages = stream.request_pages;
   stream.request_pages = observation.pages;
   stream.pages += observation.pages;

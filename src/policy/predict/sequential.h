@@ -5,7 +5,7 @@
 // large pieces.
 //
 // Owner: a PredictorSet. Memory: kStreams streams, fixed. Cost: one pass over the streams' next pages.
-// Invariant: nothing below `next` is proposed.
+// Invariant: nothing below `next` is proposed; areas_ counts what next_ holds.
 #pragma once
 
 #include <array>
@@ -39,7 +39,6 @@ class SequentialPredictor : public Predictor {
  private:
   struct Stream {
     uint64_t proposed_end = 0;    // pieces reach up to here
-    uint64_t last_used = 0;       // observation
     uint64_t time_ns = 0;         // of its last request
     uint64_t interval_ns = 0;     // between requests, smoothed
     uint32_t run = 0;             // requests that continued it
@@ -50,6 +49,13 @@ class SequentialPredictor : public Predictor {
   static constexpr uint64_t kUnused = uint64_t{1} << 62;  // far from every page
   enum class Fit : uint8_t { kNew, kExact, kSkipped, kBehind };
 
+  // Of the streams, how many go on near there, by hash: 0 means surely none.
+  static constexpr uint32_t kAreas = 256, kAreaShift = 6;
+  static uint32_t area(uint64_t page) {
+    return static_cast<uint32_t>((page >> kAreaShift) * 0x9e3779b97f4a7c15ull >> 56);
+  }
+  bool may_fit(uint64_t first) const;
+  void set_next(uint32_t place, uint64_t next);
   Fit find(uint64_t first, uint64_t end, uint32_t& place) const;
   void advance(Stream& stream, const Observation& observation);
   uint64_t ahead_pages(const Stream& stream, const Observation& observation) const;
@@ -57,7 +63,9 @@ class SequentialPredictor : public Predictor {
                std::vector<Candidate>& candidates);
 
   const uint32_t ahead_pages_max_;
-  std::array<uint64_t, kStreams> next_;  // where each stream's following request should start
+  std::array<uint64_t, kStreams> next_;         // where each stream's following request should start
+  std::array<uint64_t, kStreams> last_used_{};  // observation
+  std::array<uint8_t, kAreas> areas_{};         // of next_
   std::array<Stream, kStreams> streams_{};
   uint32_t current_ = 0;
   uint64_t clock_ = 0;  // requests observed

@@ -4,12 +4,12 @@
 #include <bit>
 
 #include "base/assert.h"
-#include "base/random.h"
 
 namespace foreshard::policy {
 namespace {
 
 constexpr double kResidenceStep = 0.01;
+constexpr uint64_t kLookAhead = 8;          // records whose turn comes soon
 constexpr uint64_t kPassedAtOnceMax = 512;  // where the horizon came down at once, the rest follows soon
 
 }  // namespace
@@ -29,7 +29,7 @@ uint32_t PrefetchLedger::record_of(const Entry& entry) {
 
 uint64_t PrefetchLedger::locate(uint64_t page) const {
   const uint64_t mask = table_.size() - 1;
-  uint64_t position = mix64(page) & mask;
+  uint64_t position = home(page);
   while (table_[position].sequence != 0 && table_[position].page != page) position = (position + 1) & mask;
   return position;
 }
@@ -70,6 +70,7 @@ uint32_t PrefetchLedger::issue(uint64_t page, uint8_t expert, uint8_t confidence
 }
 
 void PrefetchLedger::write_off_oldest(Ring& ring) {
+  expect(ring.records[(ring.oldest + kLookAhead) % ring.records.size()].page);
   const Record& record = ring.records[ring.oldest % ring.records.size()];
   Entry* entry = find(record.page);
   if (entry != nullptr && &ring_of(*entry) == &ring && entry->sequence == ring.sequence_of(ring.oldest)) {
@@ -158,6 +159,7 @@ void PrefetchLedger::pass_horizon(Ring& ring, uint64_t horizon) {
   const uint64_t last = std::min(ring.next, ring.horizon_cursor + kPassedAtOnceMax);
   for (; ring.horizon_cursor < last; ++ring.horizon_cursor) {
     const Record& record = ring.records[ring.horizon_cursor % ring.records.size()];
+    expect(ring.records[(ring.horizon_cursor + kLookAhead) % ring.records.size()].page);
     if (record.clock + horizon > clock_) return;
     Entry* entry = find(record.page);
     if (entry == nullptr || &ring_of(*entry) != &ring) continue;
@@ -210,7 +212,7 @@ void PrefetchLedger::remove(Entry& entry) {
   const uint64_t mask = table_.size() - 1;
   uint64_t hole = static_cast<uint64_t>(&entry - table_.data());
   for (uint64_t next = (hole + 1) & mask; table_[next].sequence != 0; next = (next + 1) & mask) {
-    const uint64_t from_home = (next - mix64(table_[next].page)) & mask;
+    const uint64_t from_home = (next - home(table_[next].page)) & mask;
     const uint64_t from_hole = (next - hole) & mask;
     if (from_home >= from_hole) {
       table_[hole] = table_[next];

@@ -16,6 +16,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/random.h"
+
 namespace foreshard::policy {
 
 inline constexpr uint32_t kExpertsMax = 12;
@@ -52,6 +54,8 @@ class PrefetchLedger {
     const Entry& entry = table_[locate(page)];
     return entry.sequence == 0 ? Held::kNot : entry.state == State::kShadow ? Held::kShadow : Held::kIssued;
   }
+  // It is asked about the page soon: gets the memory on its way.
+  void expect(uint64_t page) const { __builtin_prefetch(&table_[home(page)]); }
   bool contains(uint64_t page) const { return live_ != 0 && table_[locate(page)].sequence != 0; }
   bool in_shadow(uint64_t page) const { return contains(page) && table_[locate(page)].state == State::kShadow; }
   // The page must not be contained, except in shadow: that record is withdrawn, as if it had never been. Returns the
@@ -106,6 +110,8 @@ class PrefetchLedger {
     uint64_t clock = 0;
   };
 
+  // Neighbouring pages share a cache line.
+  uint64_t home(uint64_t page) const { return (mix64(page >> 2) << 2 | (page & 3)) & (table_.size() - 1); }
   uint64_t locate(uint64_t page) const;
   Entry* find(uint64_t page);
   void give_outcome(Entry& entry, bool used);

@@ -16,6 +16,9 @@ constexpr uint64_t kIssuedMax = 1u << 16;
 constexpr uint64_t kShadowRecords = 1u << 13;
 constexpr float kUnlikelyBelow = 0.2f;  // of such proposals one in kUnlikelyShare is followed and stands for the others
 constexpr uint8_t kUnlikelyShare = 4;
+constexpr size_t kStandsForMax = 4;          // pages of a refused request that its front stands for
+constexpr float kProbable = 0.2f;            // such a page may be worth a fetch, alone
+constexpr uint32_t kExpectedPages = 16;      // of a candidate whose memory is waited for together
 constexpr uint64_t kUnlikelyAfter = 50'000;  // examples; before, each is needed
 constexpr uint64_t kHorizonFirst = 32;
 constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
@@ -58,10 +61,12 @@ std::string_view prefetch_mode_name(PrefetchMode mode) {
   return "off";
 }
 
-Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint64_t page)> cached)
+Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint64_t page)> cached,
+                       std::function<void(uint64_t page)> expect)
     : options_(options),
       mode_(options.cache_pages == 0 ? PrefetchMode::kOff : options.mode),
       cached_(std::move(cached)),
+      expect_(std::move(expect)),
       experts_(options.cache_pages, options.experts, history_),
       ledger_(std::clamp(options.cache_pages, kIssuedMin, kIssuedMax), kShadowRecords),
       budget_(budget_settings(options.budget).waste_share_max),
@@ -73,7 +78,7 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
 
 uint64_t Prefetcher::memory_bytes_max() const {
   return ledger_.memory_bytes_max() + experts_.memory_bytes_max() + history_.memory_bytes_max() + OnlineFilter::kBytes +
-         examples_.size() * sizeof(FilterExample) + Proposals::kBytesMax;
+         Sieve::kBytes + examples_.size() * sizeof(FilterExample) + Proposals::kBytesMax;
 }
 
 // A page counts as not used when half the time has passed that a wasted one stays in the cache. It grows from a few
@@ -113,6 +118,8 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
     learn();
     return;
   }
+  experts_.expect(observation);
+  history_.expect(observation.first_page);
   budget_.earn(unearned_pages_);
   read_pages_ += std::exchange(unearned_pages_, 0);
   missed_pages_ += observation.missed_pages;
@@ -134,13 +141,30 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
     ++stops_;
   }
   if (!stopped_ || mix64(observed_) % kStoppedShare == 0) {
+    sift();
     proposals_.gather(observation, candidates_, options_.volume_pages,
                       [this](uint64_t page) { return state_of(page); });
-    weigh(observation);
     decide(observation, to_fetch);
   }
   history_.touch(observation.first_page, observation.pages);
   last_end_ = end;
+}
+
+// Leaves the candidates that are worth looking up, and gets the memory for that on its way, all at once: one after the
+// other, most of the time would be spent waiting for it.
+void Prefetcher::sift() {
+  if (filter_.learned() > kUnlikelyAfter) {
+    std::erase_if(candidates_, [this](const Candidate& candidate) { return !sieve_.passes(candidate); });
+  }
+  for (const Candidate& candidate : candidates_) {
+    const uint64_t pages = std::min(candidate.pages, kExpectedPages);
+    for (uint64_t page = candidate.first_page; page < candidate.first_page + pages; ++page) {
+      if (expect_) expect_(page);
+      if (page == candidate.first_page || page % 4 == 0) ledger_.expect(page);
+    }
+    history_.expect(candidate.first_page);
+  }
+  for (const Candidate& candidate : candidates_) history_.expect_region(candidate.first_page);
 }
 
 PageState Prefetcher::state_of(uint64_t page) const {
@@ -210,20 +234,13 @@ void Prefetcher::describe(const Observation& observation, const Proposal& propos
   example.add(31, 0);
 }
 
-void Prefetcher::weigh(const Observation& observation) {
-  const std::span<const Proposal> pages = proposals_.pages();
-  if (weighed_.size() < pages.size()) weighed_.resize(pages.size());
-  const PageHistory::Region* region = nullptr;
-  uint64_t number = UINT64_MAX;  // of that region; proposals come in runs
-  for (size_t i = 0; i < pages.size(); ++i) {
-    if (pages[i].page / PageHistory::kRegionPages != number) {
-      number = pages[i].page / PageHistory::kRegionPages;
-      region = history_.find(pages[i].page);
-    }
-    describe(observation, pages[i], region, weighed_[i].example);
-    weighed_[i].probability = filter_.probability(weighed_[i].example);
-    weighed_[i].issued = false;
-  }
+void Prefetcher::weigh(const Observation& observation, size_t proposal) {
+  Weighed& weighed = weighed_[proposal];
+  if (weighed.known) return;
+  weighed.known = true;
+  const Proposal& page = proposals_.pages()[proposal];
+  describe(observation, page, history_.find(page.page), weighed.example);
+  weighed.probability = filter_.probability(weighed.example);
 }
 
 void Prefetcher::record(size_t proposal, bool shadow) {
@@ -241,16 +258,14 @@ void Prefetcher::record(size_t proposal, bool shadow) {
 
 void Prefetcher::decide(const Observation& observation, std::vector<PageRange>& to_fetch) {
   const std::span<const Proposal> pages = proposals_.pages();
-  for (size_t number = 0; number < proposals_.runs(); ++number) {
-    PrefetchDecision& decision = decisions_[decided_++ % kDecisionsMax];
-    decision = {.time_ns = observation.time_ns, .trigger_page = observation.first_page};
-    decide_run(proposals_.run(number), decision, to_fetch);
-  }
+  if (weighed_.size() < pages.size()) weighed_.resize(pages.size());
+  for (size_t i = 0; i < pages.size(); ++i) weighed_[i].known = weighed_[i].issued = false;
+  for (size_t run = 0; run < proposals_.runs(); ++run) decide_run(observation, run, to_fetch);
   for (size_t i = 0; i < pages.size(); ++i) {
-    if (weighed_[i].issued || pages[i].followed) continue;
+    if (!weighed_[i].known || weighed_[i].issued || pages[i].followed) continue;
     if (weighed_[i].probability < kUnlikelyBelow && filter_.learned() > kUnlikelyAfter) {
       if (unlikely_++ % kUnlikelyShare != 0) continue;
-      weighed_[i].example.weight = kUnlikelyShare;
+      weighed_[i].example.weight *= kUnlikelyShare;
     }
     record(i, true);
   }
@@ -261,21 +276,31 @@ void Prefetcher::decide(const Observation& observation, std::vector<PageRange>& 
   learn();
 }
 
-void Prefetcher::decide_run(Proposals::Run run, PrefetchDecision& decision, std::vector<PageRange>& to_fetch) {
+// From the front on, up to the first page that is refused: the rest of a request is worth nothing without its front,
+// and is not even weighed; that page stands for it in what is learned.
+void Prefetcher::decide_run(const Observation& observation, size_t run, std::vector<PageRange>& to_fetch) {
   using enum PrefetchDecision::Verdict;
+  const Proposals::Run numbers = proposals_.run(run);
   const std::span<const Proposal> pages = proposals_.pages();
   const size_t first_range = to_fetch.size();
-  decision.first_page = pages[run[0]].page;
-  decision.pages = static_cast<uint32_t>(run.size());
-  decision.sources = pages[run[0]].sources;
+  PrefetchDecision& decision = decisions_[decided_++ % kDecisionsMax];
+  decision = {.time_ns = observation.time_ns, .trigger_page = observation.first_page};
+  decision.first_page = pages[numbers[0]].page;
+  decision.pages = static_cast<uint32_t>(numbers.size());
+  decision.sources = pages[numbers[0]].sources;
   decision.verdict = kFetched;
-  for (const uint16_t i : run) {
+  bool probable = false;
+  for (size_t place = 0; place < numbers.size() && decision.verdict == kFetched; ++place) {
+    const uint16_t i = numbers[place];
+    weigh(observation, i);
+    probable = probable || weighed_[i].probability >= kProbable;
     if (weighed_[i].issued) continue;
     decision.probability = weighed_[i].probability;
     decision.threshold = static_cast<float>(threshold_.of(pages[i].missing));
-    // The rest of a request is worth nothing without its front.
     if (decision.probability < decision.threshold) {
       decision.verdict = kImprobable;
+      const size_t rest = std::min<size_t>(numbers.size() - place, kStandsForMax);
+      weighed_[i].example.weight = std::max(weighed_[i].example.weight, static_cast<uint8_t>(rest));
     } else if (mode_ != PrefetchMode::kOn) {
       decision.verdict = kShadow;
       issued_at_ = observed_;  // it has not stopped: it would fetch
@@ -290,10 +315,9 @@ void Prefetcher::decide_run(Proposals::Run run, PrefetchDecision& decision, std:
       weighed_[i].issued = true;
       issue_page(pages[i].page, to_fetch, first_range);
       ++decision.fetched;
-      continue;
     }
-    return;
   }
+  sieve_.learn(candidates_[proposals_.candidate(run)], probable);
 }
 
 std::vector<PrefetchDecision> Prefetcher::decisions() const {

@@ -35,6 +35,7 @@
 #include "policy/prefetch/learned_state.h"
 #include "policy/prefetch/ledger.h"
 #include "policy/prefetch/proposals.h"
+#include "policy/prefetch/sieve.h"
 
 namespace foreshard::policy {
 
@@ -76,9 +77,9 @@ struct PrefetchStatistics {
   double threshold = 0;                       // of the probability, for a large request
   double ece = 0, brier = 0, brier_base = 0;  // of the stated probabilities of issued pages (Calibration)
   std::array<CalibrationBin, Calibration::kBins> reliability{};
-  uint64_t fetch_latency_ns = 0;  // smoothed
+  uint64_t fetch_latency_ns = 0;            // smoothed
   uint32_t recordings = 0, recognised = 0;  // boots and jobs known, and of those that are seen at present
-  uint64_t memory_bytes = 0;      // of which it may take at most
+  uint64_t memory_bytes = 0;                // of which it may take at most
   uint32_t experts = 0;
   std::array<ExpertStatistics, kExpertsMax> expert{};
   // used / (used + wasted), 0 when nothing is known.
@@ -105,8 +106,10 @@ std::string_view prefetch_mode_name(PrefetchMode mode);  // "off", "shadow", "on
 
 class Prefetcher {
  public:
-  // `cached` tells, without side effect, whether a page is in the cache.
-  Prefetcher(const PrefetcherOptions& options, std::function<bool(uint64_t page)> cached);
+  // `cached` tells, without side effect, whether a page is in the cache; `expect`, where given, is told of pages that
+  // it will be asked about in a moment, so that the memory can be on its way.
+  Prefetcher(const PrefetcherOptions& options, std::function<bool(uint64_t page)> cached,
+             std::function<void(uint64_t page)> expect = {});
 
   // After the request was looked up. Appends what to fetch now; in mode on those pages are in flight from here on.
   // Plain hits end here, in the header.
@@ -151,9 +154,10 @@ class Prefetcher {
   std::string expert_names() const;
   void describe(const Observation& observation, const Proposal& proposal, const PageHistory::Region* region,
                 FilterExample& example) const;
-  void weigh(const Observation& observation);
+  void sift();
+  void weigh(const Observation& observation, size_t proposal);
   void decide(const Observation& observation, std::vector<PageRange>& to_fetch);
-  void decide_run(Proposals::Run run, PrefetchDecision& decision, std::vector<PageRange>& to_fetch);
+  void decide_run(const Observation& observation, size_t run, std::vector<PageRange>& to_fetch);
   void record(size_t proposal, bool shadow);
   void issue_page(uint64_t page, std::vector<PageRange>& to_fetch, size_t first_range);
   void learn();
@@ -164,14 +168,17 @@ class Prefetcher {
   struct Weighed {
     FilterExample example;
     float probability = 0;
+    bool known = false;  // it says something yet
     bool issued = false;
   };
 
   PrefetcherOptions options_;
   PrefetchMode mode_;
   std::function<bool(uint64_t)> cached_;
+  std::function<void(uint64_t)> expect_;
   PredictorSet experts_;
   PageHistory history_;
+  Sieve sieve_;
   OnlineFilter filter_;
   PrefetchLedger ledger_;
   Calibration calibration_;

@@ -10,6 +10,7 @@ Proposals::Proposals() : places_(kPlaces) {
   pages_.reserve(kPagesMax);
   run_pages_.reserve(kRunsMax * kRunPagesMax);
   run_ends_.reserve(kRunsMax);
+  run_candidates_.reserve(kRunsMax);
 }
 
 Proposals::Place& Proposals::locate(uint64_t page) {
@@ -23,16 +24,18 @@ void Proposals::gather(const Observation& observation, std::span<const Candidate
   pages_.clear();
   run_pages_.clear();
   run_ends_.clear();
+  run_candidates_.clear();
   used_places_ = 0;
   if (++turn_ == 0) {
     std::fill(places_.begin(), places_.end(), Place{});
     turn_ = 1;
   }
-  for (const Candidate& candidate : candidates) {
-    if (run_ends_.size() == kRunsMax) break;
+  for (size_t number = 0; number < candidates.size() && run_ends_.size() < kRunsMax; ++number) {
+    const Candidate& candidate = candidates[number];
     if (candidate.first_page >= volume_pages) continue;
     const uint64_t pages = std::min<uint64_t>({candidate.pages, kRunPagesMax, volume_pages - candidate.first_page});
     take(observation, candidate, candidate.first_page + pages, state_of);
+    if (run_ends_.size() > run_candidates_.size()) run_candidates_.push_back(static_cast<uint32_t>(number));
   }
 }
 

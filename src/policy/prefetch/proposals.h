@@ -49,6 +49,8 @@ class Proposals {
   // Left out: pages in state kThere, those of the request itself and those from volume_pages on.
   void gather(const Observation& observation, std::span<const Candidate> candidates, uint64_t volume_pages,
               const std::function<PageState(uint64_t)>& state_of);
+  // The number of the candidate that a run lacks pages of.
+  uint32_t candidate(size_t run) const { return run_candidates_[run]; }
   std::span<const Proposal> pages() const { return {pages_.data(), pages_.size()}; }
   size_t runs() const { return run_ends_.size(); }
   Run run(size_t number) const {
@@ -58,7 +60,7 @@ class Proposals {
   static constexpr uint64_t kBytesMax = kPagesMax * sizeof(Proposal) + 65536;
   uint64_t memory_bytes() const {  // taken now
     return pages_.capacity() * sizeof(Proposal) + run_pages_.capacity() * sizeof(uint16_t) +
-           run_ends_.capacity() * sizeof(uint32_t) + places_.capacity() * sizeof(Place);
+           (run_ends_.capacity() + run_candidates_.capacity()) * sizeof(uint32_t) + places_.capacity() * sizeof(Place);
   }
 
  private:
@@ -76,7 +78,7 @@ class Proposals {
 
   std::vector<Proposal> pages_;
   std::vector<uint16_t> run_pages_;
-  std::vector<uint32_t> run_ends_;
+  std::vector<uint32_t> run_ends_, run_candidates_;
   std::vector<Place> places_;
   uint32_t used_places_ = 0;
   uint32_t turn_ = 0;

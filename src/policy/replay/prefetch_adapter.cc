@@ -17,12 +17,12 @@ PrefetcherOptions options_of(const PrefetchChoice& choice) {
 
 class PrefetchAdapter final : public ReplayPrefetch {
  public:
-  PrefetchAdapter(const PrefetchChoice& choice, const View& view) : prefetcher_(options_of(choice), view.cached) {
+  PrefetchAdapter(const PrefetchChoice& choice, const View& view)
+      : prefetcher_(options_of(choice), view.cached, view.expect) {
     if (choice.model == nullptr || !choice.experts.empty()) return;
     NeuralOptions neural;
     neural.file_pages_log2 = kVolumePagesLog2;
-    prefetcher_.add_expert(
-        std::make_unique<NeuralPredictor>(choice.model->model.shape.kind, choice.model, neural));
+    prefetcher_.add_expert(std::make_unique<NeuralPredictor>(choice.model->model.shape.kind, choice.model, neural));
   }
   void on_access(const Observation& observation, std::vector<PageRange>& to_fetch) override {
     prefetcher_.on_access(observation, to_fetch);

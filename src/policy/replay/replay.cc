@@ -37,7 +37,7 @@ Replay::Replay(const ReplayOptions& options, CpuClock cpu_clock)
 
 ReplayPrefetch::View Replay::view() const {
   return {[this](uint64_t page) { return cache_->contains(page); },
-          [this](uint64_t page) { return flying_.contains(page); }};
+          [this](uint64_t page) { return flying_.contains(page); }, [this](uint64_t page) { cache_->expect(page); }};
 }
 
 // What two readings of the clock in a row tell, least: to be taken off what is measured between two.

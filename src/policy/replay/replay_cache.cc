@@ -32,6 +32,7 @@ class DefaultReplayCache final : public ReplayCache {
     return {static_cast<bool>(hit), hit.first_use};
   }
   bool contains(uint64_t key) const override { return cache_.contains(key); }
+  void expect(uint64_t key) const override { cache_.expect(key); }
   void insert(uint64_t key, Origin origin) override { cache_.insert(key, origin); }
   void set_on_wasted(std::function<void(uint64_t, bool)> on_wasted) override {
     cache_.set_on_wasted(std::move(on_wasted));

@@ -22,6 +22,7 @@ class ReplayCache {
   // A reader's or writer's look at the page: a use, if it is there.
   virtual Hit find(uint64_t key) = 0;
   virtual bool contains(uint64_t key) const = 0;
+  virtual void expect(uint64_t key) const {}  // contains() comes soon
   virtual void insert(uint64_t key, Origin origin) = 0;
   // Told of every prefetched page that leaves unused. It must not call into the cache.
   virtual void set_on_wasted(std::function<void(uint64_t key, bool evicted)> on_wasted) = 0;

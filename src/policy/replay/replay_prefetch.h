@@ -26,6 +26,7 @@ class ReplayPrefetch {
   struct View {
     std::function<bool(uint64_t page)> cached;
     std::function<bool(uint64_t page)> in_flight;
+    std::function<void(uint64_t page)> expect;  // cached() comes soon; may be missing
   };
   virtual ~ReplayPrefetch() = default;
   virtual void on_access(const Observation& observation, std::vector<PageRange>& to_fetch) = 0;
