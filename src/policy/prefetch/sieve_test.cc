@@ -1,5 +1,5 @@
-// Proves that a context that is hardly ever worth weighing is held back but for a share, that one that is worth it passes,
-// also one that becomes so later, and that contexts do not speak for each other.
+// Proves that a context that is hardly ever worth weighing is held back but for a share, that one that is worth it
+// passes, also one that becomes so later, and that contexts do not speak for each other.
 #include "policy/prefetch/sieve.h"
 
 #include <gtest/gtest.h>
