@@ -10,6 +10,9 @@ namespace {
 
 constexpr uint64_t kBucketsFirst = 256;
 constexpr uint32_t kMatchMax = 1000;
+constexpr uint32_t kStepCodes = 31;
+constexpr uint64_t kPauseNs = 1'000'000'000;  // so long a silence says nothing of the pace
+constexpr uint64_t kPaceShare = 16;
 constexpr uint32_t kMatchSkips = 4;  // entries of the past that may have been left out since
 
 uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_width(value)); }
@@ -137,6 +140,7 @@ std::vector<LoggedRequest> LogReplayPredictor::recent(size_t requests_max) const
 
 void LogReplayPredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
   if (!is_read(observation)) return;
+  measure_pace(observation);
   const uint64_t position = remember(observation);
   const Entry& entry = at(position);
   uint64_t past = position;
@@ -144,13 +148,26 @@ void LogReplayPredictor::observe(const Observation& observation, std::vector<Can
     const uint32_t back = at(past).back;
     if (back == 0 || back > past || !alive(past - back)) return;
     past -= back;
-    propose(past, rank, rank == 0 ? entry.match : 0, entry.occurrences, candidates);
+    const bool trusted = rank == 0 && entry.match >= kMatchTrusted;
+    propose(past, rank, rank == 0 ? entry.match : 0, entry.occurrences, trusted ? steps_trusted(observation) : kSteps,
+            candidates);
   }
 }
 
+void LogReplayPredictor::measure_pace(const Observation& observation) {
+  const uint64_t passed = observation.time_ns - std::min(last_ns_, observation.time_ns);
+  if (last_ns_ != 0 && passed < kPauseNs)
+    interval_ns_ = interval_ns_ == 0 ? passed : (interval_ns_ * (kPaceShare - 1) + passed) / kPaceShare;
+  last_ns_ = observation.time_ns;
+}
+
+uint32_t LogReplayPredictor::steps_trusted(const Observation& observation) const {
+  const uint64_t requests = 2 * observation.fetch_latency_ns / std::max<uint64_t>(interval_ns_, 1);
+  return static_cast<uint32_t>(std::clamp<uint64_t>(interval_ns_ == 0 ? 0 : requests, kStepsTrusted, kStepsFar));
+}
+
 void LogReplayPredictor::propose(uint64_t occurrence, uint8_t rank, uint32_t match, uint32_t occurrences,
-                                 std::vector<Candidate>& candidates) {
-  const uint32_t steps = match >= kMatchTrusted ? kStepsTrusted : kSteps;
+                                 uint32_t steps, std::vector<Candidate>& candidates) {
   const uint32_t age = log2_bucket(next_ - occurrence);
   uint64_t past = occurrence;
   for (uint32_t step = 1; step <= steps; ++step) {
@@ -158,14 +175,16 @@ void LogReplayPredictor::propose(uint64_t occurrence, uint8_t rank, uint32_t mat
     if (forward == 0) return;
     past += forward;
     if (past + 1 >= next_) return;
+    // Of what lies far ahead, only what was not proposed before: the request before this one reached one step less far.
+    if (step > kStepsTrusted && step + 1 < steps && match > kMatchTrusted) continue;
     const Entry& entry = at(past);
     Candidate candidate;
     candidate.first_page = entry.first_page;
     candidate.pages = entry.pages;
     candidate.rank = rank;
-    candidate.context =
-        static_cast<uint16_t>((std::min(log2_bucket(match), 6u) * 32 + step) * 4 + std::min(occurrences, 3u));
-    candidate.detail = static_cast<uint16_t>(std::min(age, 20u) * 32 + step);
+    candidate.context = static_cast<uint16_t>((std::min(log2_bucket(match), 6u) * 32 + std::min(step, kStepCodes)) * 4 +
+                                              std::min(occurrences, 3u));
+    candidate.detail = static_cast<uint16_t>(std::min(age, 20u) * 32 + std::min(step, kStepCodes));
     candidates.push_back(candidate);
   }
 }

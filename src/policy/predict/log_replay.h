@@ -35,6 +35,7 @@ class LogReplayPredictor : public Predictor {
   static constexpr uint32_t kSteps = 8;          // requests proposed from each
   static constexpr uint32_t kStepsTrusted = 16;  // where the match is at least kMatchTrusted
   static constexpr uint32_t kMatchTrusted = 4;
+  static constexpr uint32_t kStepsFar = 96;  // at most, where a fetch takes longer than kStepsTrusted requests
 
   // entries_max: a power of two.
   explicit LogReplayPredictor(uint32_t entries_max = kEntriesMax);
@@ -84,14 +85,18 @@ class LogReplayPredictor : public Predictor {
   // The slot's entry is about to be written over.
   void forget(uint32_t slot);
   uint16_t match_of(uint64_t before, uint64_t occurrence);
-  void propose(uint64_t occurrence, uint8_t rank, uint32_t match, uint32_t occurrences,
+  void measure_pace(const Observation& observation);
+  // How many requests come while a fetch is on its way, twice over; at least kStepsTrusted.
+  uint32_t steps_trusted(const Observation& observation) const;
+  void propose(uint64_t occurrence, uint8_t rank, uint32_t match, uint32_t occurrences, uint32_t steps,
                std::vector<Candidate>& candidates);
 
   const uint32_t entries_max_;
-  std::vector<Entry> ring_;    // entry number modulo entries_max_; shorter until it is full
-  std::vector<Bucket> index_;  // by hash of first page; a power of two
-  std::vector<Last> last_;     // by hash of volume: its last entry
-  uint64_t next_ = 0;          // number of the next entry
+  std::vector<Entry> ring_;                 // entry number modulo entries_max_; shorter until it is full
+  std::vector<Bucket> index_;               // by hash of first page; a power of two
+  std::vector<Last> last_;                  // by hash of volume: its last entry
+  uint64_t next_ = 0;                       // number of the next entry
+  uint64_t last_ns_ = 0, interval_ns_ = 0;  // between requests, smoothed
 };
 
 }  // namespace foreshard::policy

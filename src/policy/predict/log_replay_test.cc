@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <tuple>
 #include <optional>
 #include <vector>
 
@@ -98,6 +99,34 @@ std::vector<Candidate> observe(LogReplayPredictor& log, const Request& request) 
   std::vector<Candidate> candidates;
   log.observe(observation, candidates);
   return candidates;
+}
+
+// Where a fetch takes long, what is proposed lies far enough ahead, and most of it once only.
+TEST(LogReplay, LooksAsFarAheadAsAFetchTakes) {
+  for (const auto& [latency_us, ahead_min, ahead_max] :
+       {std::tuple{100u, 12u, 17u}, std::tuple{20'000u, 38u, 42u}, std::tuple{10'000'000u, 90u, 97u}}) {
+    LogReplayPredictor log;
+    uint64_t proposed = 0, ahead = 0;
+    constexpr uint64_t kRequests = 1000;
+    for (uint64_t i = 0; i < 2 * kRequests; ++i) {
+      Observation observation;
+      observation.time_ns = (i + 1) * 1'000'000;
+      observation.volume = VolumeId{1};
+      observation.first_page = mix64(i % kRequests) >> 8;
+      observation.pages = 1;
+      observation.fetch_latency_ns = uint64_t{latency_us} * 1000;
+      std::vector<Candidate> candidates;
+      log.observe(observation, candidates);
+      if (i < kRequests + 100 || i > kRequests + 800) continue;
+      proposed += candidates.size();
+      for (uint64_t step = 1; step <= 100; ++step) {
+        if (!candidates.empty() && candidates.back().first_page == mix64((i + step) % kRequests) >> 8) ahead = step;
+      }
+    }
+    EXPECT_GE(ahead, ahead_min) << latency_us;
+    EXPECT_LE(ahead, ahead_max) << latency_us;
+    EXPECT_LE(proposed, 700 * 20u) << latency_us;
+  }
 }
 
 // Sequences that recur, with a little left out, put in and mixed with each other.
