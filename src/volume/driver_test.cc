@@ -343,6 +343,33 @@ Task<void> learn(Client& c) {
 
 TEST(Driver, WhatWasLearnedIsThereAfterTheNextAttachAndForTheSameImage) { run_story(learn); }
 
+// A VM that stays attached has shared its boot a while after.
+Task<void> share_while_attached(Client& c) {
+  for (const char* name : {"v", "w"}) {
+    CreateOptions options;
+    options.name = name;
+    options.size_bytes = 64 * kMiB;
+    options.image = "debian-12";
+    const Result<meta::pb::Volume> volume = co_await create_volume(c.runtime, *c.meta, std::move(options));
+    EXPECT_TRUE(volume);
+  }
+  Random random(6);
+  std::vector<uint64_t> pages(300);
+  for (uint64_t& page : pages) page = random.below(64 * kMiB / kPageBytes);
+  std::unique_ptr<Driver> first = co_await attached(c, c.options("v"));
+  EXPECT_GE(co_await waits_of(c, *first, pages), 270u);
+  co_await c.runtime.executor().sleep_for(35'000'000'000);
+  EXPECT_NE(first->status().learned.saved_ns, 0u);
+  std::unique_ptr<Driver> second = co_await attached(c, c.options("w"));
+  EXPECT_LE(co_await waits_of(c, *second, pages), 60u);
+  for (std::unique_ptr<Driver>* driver : {&first, &second}) {
+    const Result<void> detached = co_await (*driver)->detach();
+    EXPECT_TRUE(detached);
+  }
+}
+
+TEST(Driver, SharesWhatItLearnedWhileItStaysAttached) { run_story(share_while_attached); }
+
 // A state that is damaged, or of a newer format, is done without.
 Task<void> learn_from_garbage(Client& c) {
   co_await created(c, "v", 8 * kMiB);
