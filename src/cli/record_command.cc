@@ -2,21 +2,17 @@
 #include <cerrno>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include <fmt/format.h>
 
-#include "app/control_messages.h"
-#include "base/units.h"
-#include "cli/driver_session.h"
-#include "cli/interrupt.h"
+#include "cli/access_recording.h"
 #include "policy/trace/access_trace.h"
 
 namespace foreshard::cli {
 namespace {
 
 using runtime::Task;
-
-constexpr uint64_t kTakeWithinNs = 5'000'000'000;
 
 struct RecordOptions {
   std::string name, file;
@@ -70,47 +66,27 @@ class TraceFile {
   uint64_t began_ns_ = 0;
 };
 
-Task<Result<void>> take_all(RegionSession& session, rpc::Channel& channel, RecordOptions options, TraceFile& trace,
-                            uint64_t& dropped, const bool& interrupted) {
-  runtime::Runtime& runtime = session.runtime();
-  CO_TRY_VOID(co_await app::call_control<app::pb::Empty>(channel, app::kMethodDriverRecordStart, app::pb::Empty(),
-                                                         runtime.now_ns() + kTakeWithinNs));
-  const uint64_t end_ns = options.seconds == 0 ? UINT64_MAX : runtime.now_ns() + options.seconds * 1'000'000'000;
-  while (!interrupted && runtime.now_ns() < end_ns) {
-    const uint64_t deadline_ns = runtime.now_ns() + kTakeWithinNs;
-    CO_TRY(app::pb::RecordBatch batch, co_await app::call_control<app::pb::RecordBatch>(
-                                           channel, app::kMethodDriverRecordTake, app::pb::Empty(), deadline_ns));
-    dropped += batch.dropped();
-    CO_TRY_VOID(trace.add(batch, options.name));
-  }
-  // What came while the signal or the end of the time did.
-  const uint64_t deadline_ns = runtime.now_ns() + kTakeWithinNs;
-  CO_TRY(app::pb::RecordBatch last, co_await app::call_control<app::pb::RecordBatch>(
-                                        channel, app::kMethodDriverRecordTake, app::pb::Empty(), deadline_ns));
-  dropped += last.dropped();
-  co_return trace.add(last, options.name);
-}
-
 Task<Result<void>> record(RegionSession& session, RecordOptions options) {
   CO_TRY(meta::pb::Attachment attachment, co_await attachment_of(session, options.name));
-  const uint64_t deadline_ns = session.runtime().now_ns() + kDriverAnswersWithinNs;
-  Result<std::shared_ptr<rpc::Channel>> channel =
-      co_await rpc::Channel::connect(session.runtime(), attachment.address(), deadline_ns);
-  if (!channel) co_return fail(driver_out_of_reach(attachment, options.name, channel.error()));
-  CO_TRY(TraceFile trace, TraceFile::create(options.file));
-  bool interrupted = false;
-  session.interrupt().on_request([&interrupted] { interrupted = true; });
-  uint64_t dropped = 0;
-  Result<void> taken = co_await take_all(session, **channel, options, trace, dropped, interrupted);
-  session.interrupt().on_request({});
-  co_await (*channel)->close();
-  // The driver's end is the end of the recording, not a failure: what came until then is in the file.
-  const bool driver_gone = !taken && taken.error().code == ErrorCode::kUnavailable && trace.rows() > 0;
-  if (!taken && !driver_gone) co_return taken;
-  std::string text = fmt::format("{}: {} requests of {}\n", options.file, trace.rows(), options.name);
-  if (dropped > 0) text += fmt::format("{} requests were not recorded: this command was too slow for them\n", dropped);
+  std::optional<TraceFile> trace;
+  AccessRecording recording;
+  recording.volume = options.name;
+  recording.duration_ns = options.seconds * 1'000'000'000;
+  recording.begin = [&trace, &options]() -> Result<void> {
+    TRY(trace, TraceFile::create(options.file));
+    return {};
+  };
+  recording.take = [&trace, &options](const app::pb::RecordBatch& batch) -> Result<bool> {
+    TRY_VOID(trace->add(batch, options.name));
+    return true;
+  };
+  CO_TRY(const RecordingEnd end, co_await record_accesses(session, attachment, std::move(recording)));
+  std::string text = fmt::format("{}: {} requests of {}\n", options.file, trace->rows(), options.name);
+  if (end.dropped > 0) {
+    text += fmt::format("{} requests were not recorded: this command was too slow for them\n", end.dropped);
+  }
   session.invocation().print(
-      {{"volume", options.name}, {"file", options.file}, {"requests", trace.rows()}, {"dropped", dropped}}, text);
+      {{"volume", options.name}, {"file", options.file}, {"requests", trace->rows()}, {"dropped", end.dropped}}, text);
   co_return Result<void>();
 }
 

@@ -6,9 +6,9 @@
 
 #include "app/model_file.h"
 #include "base/units.h"
-#include "cli/exit_code.h"
 #include "cli/progress.h"
 #include "cli/replay_report.h"
+#include "cli/replay_runs.h"
 #include "cli/trace_input.h"
 #include "policy/replay/page_census.h"
 #include "policy/replay/prefetch_names.h"
@@ -18,7 +18,6 @@ namespace foreshard::cli {
 namespace {
 
 using policy::Replacement;
-using policy::Replay;
 using policy::TraceRequest;
 
 // A size, or a share of the pages that the trace touches.
@@ -65,40 +64,9 @@ Result<CacheSize> parse_cache_size(const std::string& text, bool zero_allowed) {
   return CacheSize{.share = percent / 100};
 }
 
-// An error of the trace's content, with the file's name.
-tl::unexpected<Error> in_file(const TraceInput& input, const Error& error) {
-  return fail(error.code, "cannot read the trace", input.path() + ": " + describe(error));
-}
-
-// Reads all of it from the begin, each request into the sink.
-// begin is told the format before that.
-Result<void> read_trace(TraceInput& input, const std::string& format, Progress& progress,
-                        const std::function<void(policy::TraceFormat)>& begin, const policy::TraceReader::Sink& sink) {
-  std::string beginning;
-  std::unique_ptr<policy::TraceReader> reader;
-  std::optional<policy::TraceFormat> known = policy::trace_format_of(format);
-  for (;;) {
-    TRY(std::string_view piece, input.next());
-    const bool ended = piece.empty();
-    if (reader == nullptr) {
-      beginning.append(piece);
-      if (!ended && beginning.size() < policy::kTraceRecogniseBytes) continue;
-      if (!known) {
-        const Result<policy::TraceFormat> recognised = policy::recognise_trace(beginning);
-        if (!recognised) return in_file(input, recognised.error());
-        known = *recognised;
-      }
-      begin(*known);
-      reader = policy::make_trace_reader(*known, sink);
-      piece = beginning;
-    }
-    const Result<void> fed = reader->feed(piece);
-    if (!fed) return in_file(input, fed.error());
-    progress.update(input.read_bytes(), runtime::monotonic_ns());
-    if (ended) break;
-  }
-  const Result<void> finished = reader->finish();
-  if (!finished) return in_file(input, finished.error());
+Result<void> read_whole(TraceInput& input, const ReplayCommandOptions& options, Progress& progress, TraceSink sink) {
+  sink.on_bytes = [&progress](uint64_t bytes) { progress.update(bytes, runtime::monotonic_ns()); };
+  TRY_VOID(read_trace(input, policy::trace_format_of(options.format), sink));
   progress.finish(runtime::monotonic_ns());
   return {};
 }
@@ -112,46 +80,27 @@ Result<uint64_t> count_pages(TraceInput& input, const ReplayCommandOptions& opti
     const policy::RequestPages pages = policy::pages_of(request);
     census.add(pages.first, pages.count);
   };
-  TRY_VOID(read_trace(
-      input, options.format, progress, [](policy::TraceFormat) {}, count));
+  TRY_VOID(read_whole(input, options, progress, {.begin = {}, .request = count, .on_bytes = {}}));
   TRY_VOID(input.rewind());
   return census.pages();
 }
 
 uint64_t nanoseconds(double us) { return static_cast<uint64_t>(us * 1000); }
 
-struct Run {
-  std::string prefetch;
-  Replacement replacement;
-  std::unique_ptr<Replay> replay;
-};
-
-Run make_run(const std::string& prefetch, Replacement replacement, const policy::ReplayOptions& base,
-             const policy::PrefetchChoice& choice) {
-  policy::ReplayOptions options = base;
-  options.replacement = replacement;
-  Run run{prefetch, replacement, std::make_unique<Replay>(options, runtime::thread_cpu_ns)};
-  run.replay->set_prefetch(policy::make_replay_prefetch(prefetch, choice, run.replay->view()));
-  return run;
-}
-
-std::vector<Run> make_runs(const ReplayCommandOptions& options, const policy::ReplayOptions& base,
-                           policy::TraceFormat format) {
+ReplayRuns make_runs(const ReplayCommandOptions& options, const policy::ReplayOptions& base,
+                     policy::TraceFormat format) {
   policy::PrefetchChoice choice;
   choice.budget = options.budget == "frugal" ? policy::PrefetchBudget::kFrugal : policy::PrefetchBudget::kNormal;
-  choice.cache_pages = base.cache_pages;
   choice.model = options.trained;
   choice.whole_files = format == policy::TraceFormat::kFileCsv;
   const Replacement replacement = options.replacement == "lru" ? Replacement::kLru : Replacement::kDefault;
-  std::vector<Run> runs;
+  ReplayRuns runs(base, std::move(choice));
   if (!options.prefetch.empty()) {
-    runs.push_back(make_run(options.prefetch, replacement, base, choice));
+    runs.add(options.prefetch, replacement);
     return runs;
   }
-  if (replacement != Replacement::kLru) runs.push_back(make_run("none", Replacement::kLru, base, choice));
-  for (const std::string& name : policy::replay_prefetch_table()) {
-    runs.push_back(make_run(name, replacement, base, choice));
-  }
+  if (replacement != Replacement::kLru) runs.add("none", Replacement::kLru);
+  for (const std::string& name : policy::replay_prefetch_table()) runs.add(name, replacement);
   return runs;
 }
 
@@ -186,21 +135,18 @@ Result<ReplayReport> replay_file(const std::string& file, const ReplayCommandOpt
         ErrorCode::kInvalid, "--cache",
         fmt::format("no page fits: {} touches {} pages; give a larger share or a size", file, report.unique_pages));
   }
-  std::vector<Run> runs;
+  std::optional<ReplayRuns> runs;
   Progress progress("replaying", input.size_bytes(), quiet);
   const auto begin = [&](policy::TraceFormat format) {
     report.format = policy::trace_format_name(format);
-    runs = make_runs(options, base, format);
+    runs.emplace(make_runs(options, base, format));
   };
   const auto take = [&](const TraceRequest& request) {
     report.has_times |= request.time_ns.has_value();
-    for (Run& run : runs) run.replay->take(request);
+    runs->take(request);
   };
-  TRY_VOID(read_trace(input, options.format, progress, begin, take));
-  for (const Run& run : runs) {
-    report.rows.push_back(
-        {run.prefetch, run.replacement == Replacement::kLru ? "lru" : "default", options.budget, run.replay->result()});
-  }
+  TRY_VOID(read_whole(input, options, progress, {.begin = begin, .request = take, .on_bytes = {}}));
+  report.rows = runs->rows();
   if (report.rows.front().result.requests() == 0) {
     return fail(ErrorCode::kInvalid, "replay", file + " has no reads or writes");
   }

@@ -1,5 +1,7 @@
 #include "cli/replay_report.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/bytes.h"
@@ -15,6 +17,37 @@ std::string microseconds_text(double ns) { return fmt::format("{:.0f}", microsec
 
 // Without a prefetch there is nothing that could have been right.
 std::string share_text(double share, uint64_t of) { return of == 0 ? "-" : fmt::format("{:.3f}", share); }
+
+std::string percentile_text(const ReplayRow& row, double share) {
+  return microseconds_text(static_cast<double>(row.result.read_latency.percentile_ns(share)));
+}
+
+struct Column {
+  std::string_view header;
+  Table::Align align;
+  std::string (*text)(const ReplayRow& row);
+};
+constexpr Table::Align kLeft = Table::Align::kLeft, kRight = Table::Align::kRight;
+constexpr Column kColumns[] = {
+    {"PREFETCH", kLeft, [](const ReplayRow& row) { return row.prefetch; }},
+    {"REPLACEMENT", kLeft, [](const ReplayRow& row) { return row.replacement; }},
+    {"MISS", kRight, [](const ReplayRow& row) { return fmt::format("{:.4f}", row.result.read_request_miss_ratio()); }},
+    {"LATE", kRight, [](const ReplayRow& row) { return fmt::format("{:.4f}", row.result.late_ratio()); }},
+    {"PAGE MISS", kRight, [](const ReplayRow& row) { return fmt::format("{:.4f}", row.result.page_miss_ratio()); }},
+    {"PRECISION", kRight,
+     [](const ReplayRow& row) { return share_text(row.result.precision(), row.result.prefetched_pages); }},
+    {"IN TIME", kRight, [](const ReplayRow& row) { return share_text(row.result.in_time(), row.result.used_pages); }},
+    {"PREFETCHED", kRight, [](const ReplayRow& row) { return format_size(row.result.prefetched_pages * kPageBytes); }},
+    {"WASTED", kRight,
+     [](const ReplayRow& row) {
+       return format_size((row.result.wasted_pages + row.result.unused_pages) * kPageBytes);
+     }},
+    {"MEAN US", kRight, [](const ReplayRow& row) { return microseconds_text(row.result.read_latency.mean_ns()); }},
+    {"P50 US", kRight, [](const ReplayRow& row) { return percentile_text(row, 0.5); }},
+    {"P99 US", kRight, [](const ReplayRow& row) { return percentile_text(row, 0.99); }},
+    {"ECE", kRight, [](const ReplayRow& row) { return share_text(row.result.facts.ece, row.result.prefetched_pages); }},
+    {"CPU NS", kRight, [](const ReplayRow& row) { return fmt::format("{:.0f}", row.result.predict_ns_per_access()); }},
+    {"MEMORY", kRight, [](const ReplayRow& row) { return format_size(row.result.facts.memory_bytes); }}};
 
 Json row_json(const ReplayReport& report, const ReplayRow& row) {
   const policy::ReplayResult& result = row.result;
@@ -73,44 +106,31 @@ Json replay_json(const ReplayReport& report) {
   return {{"file", report.file}, {"policies", rows}};
 }
 
-std::string replay_text(const ReplayReport& report) {
-  using enum Table::Align;
-  Table table({{"PREFETCH"},
-               {"REPLACEMENT"},
-               {"MISS", kRight},
-               {"LATE", kRight},
-               {"PAGE MISS", kRight},
-               {"PRECISION", kRight},
-               {"IN TIME", kRight},
-               {"PREFETCHED", kRight},
-               {"WASTED", kRight},
-               {"MEAN US", kRight},
-               {"P50 US", kRight},
-               {"P99 US", kRight},
-               {"ECE", kRight},
-               {"CPU NS", kRight},
-               {"MEMORY", kRight}});
-  for (const ReplayRow& row : report.rows) {
-    const policy::ReplayResult& result = row.result;
-    const auto percentile = [&result](double share) {
-      return microseconds_text(static_cast<double>(result.read_latency.percentile_ns(share)));
-    };
-    table.add({row.prefetch, row.replacement, fmt::format("{:.4f}", result.read_request_miss_ratio()),
-               fmt::format("{:.4f}", result.late_ratio()), fmt::format("{:.4f}", result.page_miss_ratio()),
-               share_text(result.precision(), result.prefetched_pages), share_text(result.in_time(), result.used_pages),
-               format_size(result.prefetched_pages * kPageBytes),
-               format_size((result.wasted_pages + result.unused_pages) * kPageBytes),
-               microseconds_text(result.read_latency.mean_ns()), percentile(0.5), percentile(0.99),
-               share_text(result.facts.ece, result.prefetched_pages),
-               fmt::format("{:.0f}", result.predict_ns_per_access()), format_size(result.facts.memory_bytes)});
+std::string replay_table(const ReplayReport& report, const std::vector<std::string_view>& headers) {
+  std::vector<const Column*> chosen;
+  for (const Column& column : kColumns) {
+    const bool wanted = headers.empty() || std::find(headers.begin(), headers.end(), column.header) != headers.end();
+    if (wanted) chosen.push_back(&column);
   }
+  std::vector<Table::Column> columns;
+  for (const Column* column : chosen) columns.push_back({std::string(column->header), column->align});
+  Table table(std::move(columns));
+  for (const ReplayRow& row : report.rows) {
+    std::vector<std::string> texts;
+    for (const Column* column : chosen) texts.push_back(column->text(row));
+    table.add(std::move(texts));
+  }
+  return table.text();
+}
+
+std::string replay_text(const ReplayReport& report) {
   const policy::ReplayResult& first = report.rows.front().result;
   std::string text = fmt::format("{} ({}): {} requests, {} of them reads, ", report.file, report.format,
                                  first.requests(), first.read_requests);
   if (report.unique_pages > 0) text += format_size(report.unique_pages * kPageBytes) + " touched, ";
   text += fmt::format("cache {}{}\n", format_size(report.cache_pages * kPageBytes),
                       report.has_times ? "" : "; it has no times, so that nothing is late");
-  return text + table.text();
+  return text + replay_table(report);
 }
 
 }  // namespace foreshard::cli

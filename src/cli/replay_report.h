@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/invocation.h"
@@ -25,5 +26,7 @@ struct ReplayReport {
 // One row as a flat object, several as {"file": ..., "policies": [object, ...]}.
 Json replay_json(const ReplayReport& report);
 std::string replay_text(const ReplayReport& report);
+// The table alone, of the columns with these headers, or of all.
+std::string replay_table(const ReplayReport& report, const std::vector<std::string_view>& headers = {});
 
 }  // namespace foreshard::cli

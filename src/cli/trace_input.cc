@@ -4,12 +4,19 @@
 
 #include <cerrno>
 
+#include "cli/exit_code.h"
+
 namespace foreshard::cli {
 namespace {
 
 constexpr size_t kBlockBytes = 1u << 18;
 constexpr size_t kPlainBytes = 1u << 18;
 constexpr std::string_view kZstdMagic = "\x28\xb5\x2f\xfd";
+
+// An error of the trace's content, with the file's name.
+tl::unexpected<Error> in_file(const TraceInput& input, const Error& error) {
+  return fail(error.code, "cannot read the trace", input.path() + ": " + describe(error));
+}
 
 }  // namespace
 
@@ -87,6 +94,34 @@ Result<std::string_view> TraceInput::decompress() {
     }
     return std::string_view();
   }
+}
+
+Result<void> read_trace(TraceInput& input, std::optional<policy::TraceFormat> format, const TraceSink& sink) {
+  std::string beginning;
+  std::unique_ptr<policy::TraceReader> reader;
+  for (;;) {
+    TRY(std::string_view piece, input.next());
+    const bool ended = piece.empty();
+    if (reader == nullptr) {
+      beginning.append(piece);
+      if (!ended && beginning.size() < policy::kTraceRecogniseBytes) continue;
+      if (!format) {
+        const Result<policy::TraceFormat> recognised = policy::recognise_trace(beginning);
+        if (!recognised) return in_file(input, recognised.error());
+        format = *recognised;
+      }
+      if (sink.begin) sink.begin(*format);
+      reader = policy::make_trace_reader(*format, sink.request);
+      piece = beginning;
+    }
+    const Result<void> fed = reader->feed(piece);
+    if (!fed) return in_file(input, fed.error());
+    if (sink.on_bytes) sink.on_bytes(input.read_bytes());
+    if (ended) break;
+  }
+  const Result<void> finished = reader->finish();
+  if (!finished) return in_file(input, finished.error());
+  return {};
 }
 
 }  // namespace foreshard::cli

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +14,7 @@
 #include <zstd.h>
 
 #include "base/result.h"
+#include "policy/trace/trace_reader.h"
 
 namespace foreshard::cli {
 
@@ -45,5 +48,14 @@ class TraceInput {
   bool at_begin_ = true;
   bool in_frame_ = false;
 };
+
+struct TraceSink {
+  std::function<void(policy::TraceFormat)> begin;  // before the first request
+  policy::TraceReader::Sink request;
+  std::function<void(uint64_t bytes)> on_bytes;  // how much of the file has been read
+};
+// Reads all of it, from where the input stands: its begin. Without a format the first bytes tell it. Errors name the
+// file and the line.
+Result<void> read_trace(TraceInput& input, std::optional<policy::TraceFormat> format, const TraceSink& sink);
 
 }  // namespace foreshard::cli
