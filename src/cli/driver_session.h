@@ -32,5 +32,6 @@ runtime::Task<Result<Answer>> ask_driver(RegionSession& session, meta::pb::Attac
 
 void add_record_command(CLI::App& volume, Invocation& invocation);
 void add_predict_command(CLI::App& app, Invocation& invocation);
+void add_backtest_command(CLI::App& predict, Invocation& invocation);
 
 }  // namespace foreshard::cli

@@ -1,5 +1,5 @@
 // foreshard predict: what a volume's predictor knows, how far its probabilities can be trusted, and why it fetched or
-// did not fetch.
+// did not fetch; `backtest` is a file of its own.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -141,7 +141,8 @@ void add_predict_command(CLI::App& app, Invocation& invocation) {
     size_t last = 20;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* predict = app.add_subcommand("predict", "See what a volume's predictor expects, and how often it is right");
+  CLI::App* predict = app.add_subcommand(
+      "predict", "See what a volume's predictor expects, how often it is right, and what others would do");
   predict->require_subcommand(1);
   CLI::App* status = predict->add_subcommand("status", "Threshold, budget and calibration of an attached volume");
   add_volume_name(*status, options->name);
@@ -167,6 +168,7 @@ void add_predict_command(CLI::App& app, Invocation& invocation) {
                          [options](RegionSession& session) { return explain(session, options->name, options->last); });
     };
   });
+  add_backtest_command(*predict, invocation);
 }
 
 }  // namespace foreshard::cli
