@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kHexIdDigits = 16;
 constexpr uint64_t kVolumeBytesMax = 1ull << 56;
+constexpr size_t kModelNameBytesMax = 32;
 
 // What a record must say to be believed; each returns what is wrong, or nothing.
 
@@ -37,8 +38,7 @@ const char* fault_of(const pb::Volume& record, const std::string& key) {
     return "size";
   if (record.wanted_size_bytes() % kSectorBytes != 0 || record.wanted_size_bytes() > kVolumeBytesMax)
     return "wanted size";
-  if (!std::has_single_bit(record.volumelet_bytes()) || record.volumelet_bytes() < kChunkBytes)
-    return "volumelet size";
+  if (!std::has_single_bit(record.volumelet_bytes()) || record.volumelet_bytes() < kChunkBytes) return "volumelet size";
   if (record.replicas() == 0 || record.replicas() > kReplicasMax) return "replicas";
   if (!pb::VolumeState_IsValid(record.state()) || record.state() == pb::VOLUME_STATE_UNSPECIFIED) return "state";
   return nullptr;
@@ -81,6 +81,22 @@ const char* fault_of(const pb::LearnedRecord& record, const std::string& key) {
   return nullptr;
 }
 
+const char* fault_of(const pb::Model& record, const std::string& key) {
+  if (record.number() == 0 || key != model_key(record.number())) return "number";
+  if (record.kind().empty() || record.kind().size() > kModelNameBytesMax) return "kind";
+  if (record.symbols().empty() || record.symbols().size() > kModelNameBytesMax) return "symbols";
+  if (record.file_bytes() == 0 || record.file_bytes() > kModelBytesMax) return "size";
+  if (record.summary().size() > kModelSummaryBytesMax) return "summary";
+  return nullptr;
+}
+
+const char* fault_of(const pb::ModelPart& record, const std::string& key) {
+  const Result<uint64_t> part = number_of_key(key);
+  if (!part || *part >= model_parts(kModelBytesMax)) return "key";
+  if (record.data().empty() || record.data().size() > kModelPartBytes) return "size";
+  return nullptr;
+}
+
 }  // namespace
 
 std::string hex_id(uint64_t value) { return fmt::format("{:016x}", value); }
@@ -114,6 +130,11 @@ std::string volumelets_prefix(VolumeId volume) { return volume_prefix(volume) + 
 std::string volumelet_key(VolumeId volume, uint64_t first_chunk) {
   return volumelets_prefix(volume) + hex_id(first_chunk);
 }
+std::string models_prefix() { return "/models/"; }
+std::string model_key(uint64_t number) { return models_prefix() + hex_id(number); }
+std::string model_parts_prefix() { return "/model-parts/"; }
+std::string model_parts_prefix(uint64_t number) { return fmt::format("{}{}/", model_parts_prefix(), hex_id(number)); }
+std::string model_part_key(uint64_t number, uint64_t part) { return model_parts_prefix(number) + hex_id(part); }
 
 std::string learned_prefix() { return "/learned/"; }
 std::string learned_key(std::string_view subject) { return fmt::format("/learned/{}", subject); }
@@ -144,6 +165,8 @@ template Result<pb::DriverHint> decode(const Entry&);
 template Result<pb::VolumeServer> decode(const Entry&);
 template Result<pb::Volumelet> decode(const Entry&);
 template Result<pb::LearnedRecord> decode(const Entry&);
+template Result<pb::Model> decode(const Entry&);
+template Result<pb::ModelPart> decode(const Entry&);
 
 pb::Nonce make_nonce(uint64_t writer, uint64_t n) {
   pb::Nonce nonce;

@@ -43,6 +43,12 @@ std::string volumelet_key(VolumeId volume, uint64_t first_chunk);
 std::string learned_prefix();
 std::string learned_key(std::string_view subject);
 std::string learned_state_key(std::string_view subject);
+// Models are numbered upward.
+std::string models_prefix();
+std::string model_key(uint64_t number);
+std::string model_parts_prefix();
+std::string model_parts_prefix(uint64_t number);
+std::string model_part_key(uint64_t number, uint64_t part);
 // The number at the end of such a key: a server's id, a first chunk. kCorrupt when there is none.
 Result<uint64_t> number_of_key(std::string_view key);
 
@@ -50,13 +56,19 @@ Result<uint64_t> number_of_key(std::string_view key);
 
 inline constexpr uint32_t kRegionFormatVersion = 1;
 inline constexpr uint32_t kReplicasMax = 16;
+inline constexpr uint64_t kModelBytesMax = 8u << 20;
+inline constexpr uint64_t kModelPartBytes = 512u << 10;  // all but the last are as large
+inline constexpr size_t kModelSummaryBytesMax = 200;
+// Parts of a model's file of so many bytes.
+constexpr uint64_t model_parts(uint64_t file_bytes) { return (file_bytes + kModelPartBytes - 1) / kModelPartBytes; }
 
 template <class Record>
 std::string encode(const Record& record) {
   return record.SerializeAsString();
 }
 
-// Defined for Region, Server, Volume, Attachment, DriverHint, VolumeServer, Volumelet and LearnedRecord.
+// Defined for Region, Server, Volume, Attachment, DriverHint, VolumeServer, Volumelet, LearnedRecord, Model and
+// ModelPart.
 template <class Record>
 Result<Record> decode(const Entry& entry);
 

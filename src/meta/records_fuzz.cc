@@ -51,6 +51,21 @@ pb::Volumelet good_volumelet() {
   return record;
 }
 
+pb::Model good_model() {
+  pb::Model record;
+  record.set_number(1);
+  record.set_kind("lstm");
+  record.set_symbols("deltas");
+  record.set_file_bytes(1);
+  return record;
+}
+
+pb::ModelPart good_part() {
+  pb::ModelPart record;
+  record.set_data("a");
+  return record;
+}
+
 // The key under which a record belongs, which is not always one that can be.
 std::string key_of(const pb::Region&) { return region_key(); }
 std::string key_of(const pb::Server& record) { return server_key(ServerId{record.id()}); }
@@ -61,6 +76,8 @@ std::string key_of(const pb::VolumeServer& record) {
   return volume_server_key(VolumeId{1}, ServerId{record.generation()});
 }
 std::string key_of(const pb::Volumelet& record) { return volumelet_key(VolumeId{1}, record.first_chunk()); }
+std::string key_of(const pb::Model& record) { return model_key(record.number()); }
+std::string key_of(const pb::ModelPart& record) { return model_part_key(1, record.nonce().n()); }
 
 template <class Record>
 void fuzz_one_record(const std::string& key, const std::string& bytes) {
@@ -202,6 +219,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string bytes(reinterpret_cast<const char*>(data + 1), size - 1);
   if (data[0] >= 252) return fuzz_bounds(bytes), 0;
+  if (data[0] == 251) return fuzz_record(good_model(), bytes), 0;
+  if (data[0] == 250) return fuzz_record(good_part(), bytes), 0;
   switch (data[0] % 14) {
     case 0: fuzz_record(good_region(), bytes); break;
     case 1: fuzz_record(good_server(), bytes); break;

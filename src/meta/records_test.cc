@@ -74,6 +74,37 @@ TEST(Records, AVolumeletMustFitItsKey) {
   EXPECT_FALSE(decode<pb::Volumelet>(Entry{key, encode(volumelet), 1, 1, 0}));
 }
 
+TEST(Records, AModelAndItsPartsMustFitTheirKeys) {
+  pb::Model model;
+  model.set_number(17);
+  model.set_kind("lstm");
+  model.set_symbols("deltas");
+  model.set_file_bytes(kModelPartBytes * 3 + 1);
+  const auto decodes = [&](const std::string& key) { return decode<pb::Model>(Entry{key, encode(model), 1, 1, 0}); };
+  EXPECT_EQ(model_key(17), "/models/0000000000000011");
+  EXPECT_TRUE(decodes(model_key(17)));
+  EXPECT_FALSE(decodes(model_key(18)));
+  model.set_file_bytes(kModelBytesMax + 1);
+  EXPECT_FALSE(decodes(model_key(17)));
+  model.set_file_bytes(1);
+  model.set_summary(std::string(kModelSummaryBytesMax + 1, 'x'));
+  EXPECT_FALSE(decodes(model_key(17)));
+  EXPECT_EQ(model_parts(1), 1u);
+  EXPECT_EQ(model_parts(kModelPartBytes), 1u);
+  EXPECT_EQ(model_parts(kModelPartBytes + 1), 2u);
+
+  pb::ModelPart part;
+  part.set_data(std::string(kModelPartBytes, 'x'));
+  const std::string key = model_part_key(17, 15);
+  EXPECT_TRUE(key.starts_with(model_parts_prefix(17)));
+  EXPECT_TRUE(decode<pb::ModelPart>(Entry{key, encode(part), 1, 1, 0}));
+  EXPECT_FALSE(decode<pb::ModelPart>(Entry{model_part_key(17, 16), encode(part), 1, 1, 0}));
+  part.mutable_data()->push_back('x');
+  EXPECT_FALSE(decode<pb::ModelPart>(Entry{key, encode(part), 1, 1, 0}));
+  part.clear_data();
+  EXPECT_FALSE(decode<pb::ModelPart>(Entry{key, encode(part), 1, 1, 0}));
+}
+
 TEST(Records, GarbageIsCorrupt) {
   for (const std::string& garbage : {std::string("\xff\xff\xff"), std::string(40, '\x81')}) {
     EXPECT_EQ(decode<pb::Region>(Entry{region_key(), garbage, 1, 1, 0}).error().code, ErrorCode::kCorrupt);
