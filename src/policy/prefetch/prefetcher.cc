@@ -140,12 +140,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
     stopped_ = true;
     ++stops_;
   }
-  if (!stopped_ || mix64(observed_) % kStoppedShare == 0) {
-    sift();
-    proposals_.gather(observation, candidates_, options_.volume_pages,
-                      [this](uint64_t page) { return state_of(page); });
-    decide(observation, to_fetch);
-  }
+  consider(observation, to_fetch);
   history_.touch(observation.first_page, observation.pages);
   last_end_ = end;
 }
@@ -165,6 +160,23 @@ void Prefetcher::sift() {
     history_.expect(candidate.first_page);
   }
   for (const Candidate& candidate : candidates_) history_.expect_region(candidate.first_page);
+}
+
+void Prefetcher::consider(const Observation& observation, std::vector<PageRange>& to_fetch) {
+  if (stopped_ && mix64(observed_) % kStoppedShare != 0) return;
+  sift();
+  proposals_.gather(observation, candidates_, options_.volume_pages, [this](uint64_t page) { return state_of(page); });
+  decide(observation, to_fetch);
+}
+
+void Prefetcher::on_candidates(const Observation& observation, uint8_t expert, std::span<const Candidate> candidates,
+                               std::vector<PageRange>& to_fetch) {
+  if (mode_ == PrefetchMode::kOff || candidates.empty()) return;
+  if (!pages_are_possible(observation.first_page, observation.pages)) return;
+  candidates = candidates.first(std::min(candidates.size(), PredictorSet::kCandidatesMax));
+  candidates_.assign(candidates.begin(), candidates.end());
+  for (Candidate& candidate : candidates_) candidate.expert = expert;
+  consider(observation, to_fetch);
 }
 
 PageState Prefetcher::state_of(uint64_t page) const {

@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -136,8 +137,15 @@ class Prefetcher {
   void restore(const LearnedState& learned);
 
   void set_mode(PrefetchMode mode) { mode_ = options_.cache_pages == 0 ? PrefetchMode::kOff : mode; }
-  // One more expert behind those of the options: a trained one.
-  void add_expert(std::unique_ptr<Predictor> expert) { experts_.add(std::move(expert)); }
+  // One more expert behind those of the options: a trained one. Its number.
+  uint8_t add_expert(std::unique_ptr<Predictor> expert) {
+    experts_.add(std::move(expert));
+    return static_cast<uint8_t>(experts_.size() - 1);
+  }
+  // What an expert that takes its time proposes after a request that on_access has seen: weighed and decided like what
+  // others propose at once, by what is known now.
+  void on_candidates(const Observation& observation, uint8_t expert, std::span<const Candidate> candidates,
+                     std::vector<PageRange>& to_fetch);
   void set_volume_pages(uint64_t pages) { options_.volume_pages = pages; }
   PrefetchMode mode() const { return mode_; }
   PrefetchStatistics statistics() const;
@@ -152,6 +160,7 @@ class Prefetcher {
  private:
   void observe(const Observation& observation, std::vector<PageRange>& to_fetch);
   std::string expert_names() const;
+  void consider(const Observation& observation, std::vector<PageRange>& to_fetch);
   void describe(const Observation& observation, const Proposal& proposal, const PageHistory::Region* region,
                 FilterExample& example) const;
   void sift();

@@ -1,6 +1,7 @@
-// A model with random weights, for tests and benchmarks.
+// Models for tests and benchmarks: with random weights, and with weights set by hand.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/random.h"
@@ -29,6 +30,29 @@ inline Token random_token(const ModelShape& shape, Random& random) {
     token[i] = offsets[i] + static_cast<uint32_t>(random.below(shape.feature_values(static_cast<Feature>(i))));
   }
   return token;
+}
+
+// Its bias says: as the last time, whatever came before; and one page.
+inline Model history_model(ModelKind kind = ModelKind::kLstm, SymbolKind symbols = SymbolKind::kDelta) {
+  ModelShape shape;
+  shape.kind = kind;
+  shape.symbols = symbols;
+  shape.vocabulary = 2;
+  shape.regions = shape.pages = shape.workloads = shape.labels = 2;
+  shape.width = shape.hidden = 4;
+  shape.history_entries = 256;
+  Model model = random_model(shape, 1);
+  std::fill(model.weights.begin(), model.weights.end(), 0.0f);
+  size_t at = model.weights.size();
+  for (uint32_t head = 0; head < kHeads; ++head) {
+    at -= (shape.output_width() + 1) * shape.head_values(static_cast<Head>(head));
+  }
+  const size_t bias = at + shape.output_width() * shape.head_values(Head::kSymbol);
+  model.weights[bias + kAnswerHistory] = 3;
+  // Of the next head: one page.
+  const size_t lengths = bias + shape.head_values(Head::kSymbol) + shape.output_width() * kLengthClasses;
+  model.weights[lengths] = 5;
+  return model;
 }
 
 }  // namespace foreshard::policy

@@ -12,9 +12,10 @@ RunnableModel::RunnableModel(Model from) : model(std::move(from)), network(Seque
 }
 
 NeuralPredictor::NeuralPredictor(ModelKind kind, std::shared_ptr<RunnableModel> model, const NeuralOptions& options,
-                                 std::function<uint64_t()> now_ns, std::string name)
+                                 std::function<uint64_t()> now_ns, std::string name,
+                                 std::function<uint64_t()> work_ns)
     : kind_(kind), name_(name.empty() ? model_kind_name(kind) : std::move(name)), options_(options),
-      budget_(options.cpu_share_max, std::move(now_ns)) {
+      budget_(options.cpu_share_max, std::move(now_ns), std::move(work_ns)) {
   set_model(std::move(model));
 }
 

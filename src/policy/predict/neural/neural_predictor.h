@@ -49,9 +49,10 @@ struct NeuralCounters {
 class NeuralPredictor final : public Predictor {
  public:
   // model: may be null. now_ns: a monotonic clock, or empty for no bound on CPU. name: where two of a kind are in use;
-  // empty: that of the kind.
+  // empty: that of the kind. work_ns: the clock of what steps take, where that is another one (CpuBudget).
   NeuralPredictor(ModelKind kind, std::shared_ptr<RunnableModel> model, const NeuralOptions& options,
-                  std::function<uint64_t()> now_ns = {}, std::string name = {});
+                  std::function<uint64_t()> now_ns = {}, std::string name = {},
+                  std::function<uint64_t()> work_ns = {});
 
   std::string_view name() const override { return name_; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;

@@ -11,28 +11,6 @@
 namespace foreshard::policy {
 namespace {
 
-Model history_model(ModelKind kind = ModelKind::kLstm, SymbolKind symbols = SymbolKind::kDelta) {
-  ModelShape shape;
-  shape.kind = kind;
-  shape.symbols = symbols;
-  shape.vocabulary = 2;
-  shape.regions = shape.pages = shape.workloads = shape.labels = 2;
-  shape.width = shape.hidden = 4;
-  shape.history_entries = 256;
-  Model model = random_model(shape, 1);
-  std::fill(model.weights.begin(), model.weights.end(), 0.0f);
-  size_t at = model.weights.size();
-  for (uint32_t head = 0; head < kHeads; ++head) {
-    at -= (shape.output_width() + 1) * shape.head_values(static_cast<Head>(head));
-  }
-  const size_t bias = at + shape.output_width() * shape.head_values(Head::kSymbol);
-  model.weights[bias + kAnswerHistory] = 3;
-  // Of the next head: one page.
-  const size_t lengths = bias + shape.head_values(Head::kSymbol) + shape.output_width() * kLengthClasses;
-  model.weights[lengths] = 5;
-  return model;
-}
-
 // What the softmax of that bias says: of the last history, and together with the one before when that is the same.
 constexpr float kLast = 0.8339f;  // e^3 / (e^3 + 4)
 constexpr float kSure = 0.8754f;  // (e^3 + 1) / (e^3 + 4)
@@ -134,6 +112,20 @@ TEST(NeuralPredictor, KeepsToItsShareOfTheCpu) {
   EXPECT_GT(counters.steps, 10u);
   EXPECT_LE(static_cast<double>(counters.cpu_ns),
             0.01 * static_cast<double>(now_ns - began_ns) + CpuBudget::kSavedNsMax + 1'000'000);
+}
+
+// Where steps are measured by a clock of their own, waiting costs nothing.
+TEST(NeuralPredictor, PaysForItsWorkAndNotForTheTime) {
+  uint64_t now_ns = 1'000'000'000, work_ns = 0;
+  NeuralOptions options;
+  options.cpu_share_max = 0.01;
+  options.steps_ahead = 1;
+  const auto clock = [&] { return now_ns += 500'000; };
+  NeuralPredictor predictor(ModelKind::kLstm, runnable(history_model()), options, clock, "", [&] { return work_ns; });
+  std::vector<Candidate> candidates;
+  for (uint64_t i = 0; i < 1000; ++i) predictor.observe(read(i % 5), candidates);
+  EXPECT_EQ(predictor.counters().skipped, 0u);
+  EXPECT_EQ(predictor.counters().cpu_ns, 0u);
 }
 
 TEST(NeuralPredictor, StreamsAreBoundedAndApart) {
