@@ -15,10 +15,10 @@
 
 #include "meta/meta.h"
 #include "meta/records.pb.h"
-#include "policy/predict/neural/neural_predictor.h"
 #include "policy/prefetch/prefetcher.h"
 #include "runtime/sync.h"
 #include "volume/block_device.h"
+#include "volume/neural_expert.h"
 
 namespace foreshard::volume {
 
@@ -32,7 +32,8 @@ struct DriverOptions {
   policy::PrefetchMode prefetch = policy::PrefetchMode::kOn;
   policy::PrefetchBudget prefetch_budget = policy::PrefetchBudget::kNormal;
   std::vector<std::string> prefetch_experts;  // of policy::PredictorSet::names(); none: all
-  std::shared_ptr<policy::RunnableModel> model;  // a trained expert more; null: none
+  std::shared_ptr<policy::RunnableModel> model;  // a trained expert more; null: none yet
+  std::string model_name;
   uint64_t io_timeout_ns = UINT64_MAX;   // how long a request waits for a server that is gone; default: for ever
   uint64_t retained_bytes_max = 16u << 20;
   uint64_t retained_age_ns_max = 5'000'000'000;
@@ -79,6 +80,7 @@ struct DriverStatus {
   uint64_t retained_bytes = 0;
   policy::PrefetchStatistics prefetch;
   LearnedStatus learned;
+  NeuralStatus neural;
   std::vector<ServerStatus> servers;
 };
 
@@ -106,6 +108,12 @@ class Driver : public BlockDevice {
   virtual void set_prefetch_mode(policy::PrefetchMode mode) = 0;
   // For its statistics and decisions.
   virtual const policy::Prefetcher& prefetcher() const = 0;
+  // Another model for the trained expert, from here on; such an expert is added where there was none. A real runtime's
+  // only: it runs on a thread of its own.
+  virtual void set_model(std::shared_ptr<policy::RunnableModel> model, std::string name) = 0;
+  // Calls the watcher for what experts learn from: writes, and reads that missed or used a prefetched page first; not
+  // while prefetching is off. An empty one ends that.
+  virtual void watch(std::function<void(const policy::Observation&)> watcher) = 0;
   // Calls the sink for every client request until it is replaced by an empty one.
   virtual void record(std::function<void(const Access&)> sink) = 0;
   // Set when the driver can go on no more: fenced, or a server lost data that only it had.

@@ -61,12 +61,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       background_(runtime.executor()),
       stopping_(runtime.executor()),
       ended_(runtime.executor()) {
-  if (options_.model != nullptr) {
-    policy::NeuralOptions neural;
-    neural.labels.workload = policy::label_hash(claim_.volume.workload_type());
-    prefetcher_.add_expert(std::make_unique<policy::NeuralPredictor>(options_.model->model.shape.kind, options_.model,
-                                                                     neural, [this] { return runtime_.now_ns(); }));
-  }
+  if (options_.model != nullptr) set_model(options_.model, options_.model_name);
   cache_.set_on_wasted([this](uint64_t page, bool evicted) { prefetcher_.on_wasted(page, evicted); });
 }
 
@@ -270,6 +265,7 @@ Task<Result<void>> DriverCore::detach() {
   }
   stopping_.set();
   if (clean && !options_.importing) co_await save_learned_state();
+  if (neural_ != nullptr) co_await neural_->stop();
   if (clean) {
     const uint64_t deadline_ns = runtime_.now_ns() + kCloseWaitNs;
     for (auto& [id, entry] : servers_) {
@@ -311,6 +307,7 @@ DriverStatus DriverCore::status() const {
   s.retained_bytes = retained_.bytes();
   s.prefetch = prefetcher_.statistics();
   s.learned = learned_;
+  if (neural_ != nullptr) s.neural = neural_->status();
   for (const auto& [id, entry] : servers_) {
     if (!entry.link) continue;
     s.servers.push_back({id.value, entry.zone, entry.link->record().address(), link_state_name(entry.link->state()),

@@ -55,6 +55,8 @@ class DriverCore final : public Driver, public LinkOwner {
   std::vector<VolumeletStatus> volumelets() const override;
   void set_prefetch_mode(policy::PrefetchMode mode) override;
   const policy::Prefetcher& prefetcher() const override { return prefetcher_; }
+  void set_model(std::shared_ptr<policy::RunnableModel> model, std::string name) override;
+  void watch(std::function<void(const policy::Observation&)> watcher) override { watcher_ = std::move(watcher); }
   void record(std::function<void(const Access&)> sink) override { access_sink_ = std::move(sink); }
   runtime::Signal& ended() override { return ended_; }
   Error end_reason() const override { return end_reason_; }
@@ -132,6 +134,7 @@ class DriverCore final : public Driver, public LinkOwner {
 
   // ---- prefetching (driver_prefetch.cc)
   void observe(const policy::Observation& seen);
+  void show_to_others(const policy::Observation& seen);
   void observe_write(uint64_t first, uint64_t pages);
   void start_prefetches();
   bool on_its_way(uint64_t page) const;  // a prefetch of it is under way
@@ -171,6 +174,9 @@ class DriverCore final : public Driver, public LinkOwner {
   LearnedStatus learned_;
   uint64_t learned_seen_ = 0;  // requests that went into what was saved last
   std::function<void(const Access&)> access_sink_;
+  std::unique_ptr<NeuralExpert> neural_;
+  uint8_t neural_number_ = 0;  // among the prefetcher's experts
+  std::function<void(const policy::Observation&)> watcher_;
 
   SequenceWindow sequences_;
   uint64_t durable_sequence_ = 0;  // every write up to it is durable on every server (R-FLUSHMARK)

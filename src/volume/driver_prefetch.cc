@@ -14,7 +14,32 @@ constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
 
 }  // namespace
 
-void DriverCore::observe(const policy::Observation& seen) { prefetcher_.on_access(seen, to_fetch_); }
+void DriverCore::observe(const policy::Observation& seen) {
+  prefetcher_.on_access(seen, to_fetch_);
+  const bool plain_hit = !seen.write && seen.missed_pages == 0 && !seen.hit_prefetched;
+  if ((neural_ != nullptr || watcher_) && !plain_hit) show_to_others(seen);
+}
+
+// Those who are not among the prefetcher's experts: who takes its time, and who records.
+void DriverCore::show_to_others(const policy::Observation& seen) {
+  if (prefetcher_.mode() == policy::PrefetchMode::kOff) return;
+  if (neural_ != nullptr) neural_->observe(seen);
+  if (watcher_) watcher_(seen);
+}
+
+void DriverCore::set_model(std::shared_ptr<policy::RunnableModel> model, std::string name) {
+  if (neural_ == nullptr) {
+    policy::NeuralOptions options;
+    options.labels.workload = policy::label_hash(claim_.volume.workload_type());
+    const auto take = [this](const policy::Observation& seen, std::span<const policy::Candidate> candidates) {
+      prefetcher_.on_candidates(seen, neural_number_, candidates, to_fetch_);
+      start_prefetches();
+    };
+    neural_ = std::make_unique<NeuralExpert>(runtime_.executor(), options, take);
+    neural_number_ = prefetcher_.add_expert(neural_->stand_in());
+  }
+  neural_->set_model(std::move(model), std::move(name));
+}
 
 void DriverCore::start_prefetches() {
   for (const policy::PageRange& range : to_fetch_) runtime_.executor().spawn(prefetch_range(range));
