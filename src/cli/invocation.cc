@@ -1,6 +1,7 @@
 #include "cli/invocation.h"
 
 #include <cstdio>
+#include <ctime>
 
 #include "base/log.h"
 #include "base/units.h"
@@ -136,6 +137,15 @@ CLI::Option* add_duration_option(CLI::App& app, const std::string& name, uint64_
       ->type_name("TIME");
 }
 
+std::string time_text(uint64_t wall_ns) {
+  const auto seconds = static_cast<time_t>(wall_ns / 1'000'000'000);
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
 CLI::Validator one_of(std::vector<std::string> values) {
   const CLI::IsMember member(std::move(values));
   return member.description("");
@@ -170,6 +180,7 @@ void add_all_commands(CLI::App& app, Invocation& invocation) {
   add_bench_command(app, invocation);
   add_replay_command(app, invocation);
   add_train_command(app, invocation);
+  add_model_commands(app, invocation);
   add_version_command(app, invocation);
   add_help_command(app, invocation);
 }

@@ -43,6 +43,8 @@ std::string usage_error_text(const CLI::App& app, const CLI::ParseError& error);
 // Options whose values are read by base/units.h; a bad one is a usage error with that text.
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description);
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, uint64_t& ns, const std::string& description);
+// "2026-01-31T12:00:00Z", of nanoseconds since 1970.
+std::string time_text(uint64_t wall_ns);
 // A check that the value is one of these; the option's type name says so in the help.
 CLI::Validator one_of(std::vector<std::string> values);
 // A positional volume name, checked.
@@ -59,5 +61,6 @@ void add_scrub_command(CLI::App& app, Invocation& invocation);
 void add_bench_command(CLI::App& app, Invocation& invocation);
 void add_replay_command(CLI::App& app, Invocation& invocation);
 void add_train_command(CLI::App& app, Invocation& invocation);
+void add_model_commands(CLI::App& app, Invocation& invocation);
 
 }  // namespace foreshard::cli

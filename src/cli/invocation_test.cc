@@ -63,6 +63,10 @@ TEST_F(CommandLine, EveryCommandIsUnderstood) {
         "replay f g --cache 5% --prefetch all --replacement lru --budget frugal --format blktrace -o json",
         "replay f --cache 64M --server-cache 10% --hit-us 5 --ram-us 60 --disk-us 160 --zone-us 1000 --interval 1ms",
         "replay f --fetch-us 0.5 --server-cache 0",
+        "model add f",
+        "model list",
+        "model show 3 -o json",
+        "model rm 3",
         "version",
         "help",
         "help volume create"}) {
@@ -107,7 +111,12 @@ TEST_F(CommandLine, MistakesAreNamed) {
                                                      {"attach v", "--nbd"},
                                                      {"attach v --nbd unix:/x --prefetch maybe", "maybe"},
                                                      {"attach v --nbd unix:/x --io-timeout soon", "soon"},
-                                                     {"volume record v", "-o"}}) {
+                                                     {"volume record v", "-o"},
+                                                     {"model", "ubcommand"},
+                                                     {"model add", "FILE"},
+                                                     {"model show three", "three"},
+                                                     {"model rm 0", "0"},
+                                                     {"model rm -- -1", "-1"}}) {
     EXPECT_NE(parse(one.line).find(one.says), std::string::npos) << one.line << ": " << parse(one.line);
   }
 }

@@ -1,7 +1,6 @@
 // `foreshard train`: makes a model for the neural experts from recorded traces, and shows the cards of models.
 #include <sys/resource.h>
 
-#include <ctime>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -43,15 +42,6 @@ double cpu_seconds() {
     return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
   };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-std::string date_text(uint64_t wall_ns) {
-  const auto seconds = static_cast<time_t>(wall_ns / 1'000'000'000);
-  tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
 }
 
 // Everything that one run of the command puts together.
@@ -234,7 +224,7 @@ Result<void> run_train(Invocation& invocation, const TrainCommandOptions& option
   TRY(policy::Model model, train(run, module));
 
   const Evaluation evaluation = judge(run, model);
-  run.card.created = date_text(runtime->wall_ns());
+  run.card.created = time_text(runtime->wall_ns());
   run.card.program = std::string("foreshard ") + kVersion;
   run.card.libraries = module.libraries();
   run.card.instructions = policy::vector_instructions();

@@ -1,6 +1,5 @@
 // `foreshard volume create|ls|info|resize|rm|layout`: the life of volumes, and where they lie.
 #include <algorithm>
-#include <ctime>
 #include <map>
 #include <memory>
 
@@ -39,15 +38,6 @@ std::string replica_state_name(meta::pb::ReplicaState state) {
     case meta::pb::REPLICA_STALE: return "stale";
     default: return "unknown";
   }
-}
-
-std::string time_text(uint64_t wall_ns) {
-  const auto seconds = static_cast<time_t>(wall_ns / 1'000'000'000);
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
 }
 
 std::string attached_text(const MaybeAttachment& attachment) {
