@@ -70,6 +70,8 @@ Task<Result<std::unique_ptr<Attachment>>> Attachment::start(runtime::Runtime& ru
   CO_TRY(RegionView region, co_await look_at_region(meta));
   CO_TRY(meta::pb::Volume volume, co_await volume::get_volume(meta, options.driver.volume));
   CO_TRY(options.driver.zone, driver_zone(region, volume, options.driver.zone));
+  options.models.volume = volume.name();
+  options.models.labels.workload = policy::label_hash(volume.workload_type());
   if (!options.local_servers.empty()) {
     options.driver.address_of = [local = options.local_servers](const meta::pb::Server& server) {
       const auto found = local.find(server.address());
@@ -111,7 +113,18 @@ Task<Result<void>> Attachment::open(AttachmentOptions options) {
       runtime_, *driver_, [this] { return front_status(); }, [this] { over_.set(); });
   control_->serve(std::move(control));
   runtime_.executor().spawn(watch_driver(*gate_.enter()));
+  co_await start_models(std::move(options.models));
   co_return Result<void>();
+}
+
+Task<void> Attachment::start_models(DriverModelsOptions options) {
+  if (!options.from_region && !options.train) co_return;
+  const auto set_model = [this](std::shared_ptr<policy::RunnableModel> model, std::string name) {
+    driver_->set_model(std::move(model), std::move(name));
+  };
+  models_ = std::make_unique<DriverModels>(runtime_, meta_, std::move(options), set_model);
+  driver_->watch([this](const policy::Observation& seen) { models_->record(seen); });
+  co_await models_->start();
 }
 
 Task<Result<void>> Attachment::listen_for_clients(const std::vector<std::string>& addresses) {
@@ -146,6 +159,7 @@ FrontStatus Attachment::front_status() const {
   FrontStatus status;
   status.exports = uris_;
   for (const front::NbdExportStats& exported : nbd_->stats()) status.clients += exported.connections;
+  if (models_ != nullptr) status.models = models_->status();
   return status;
 }
 
@@ -158,7 +172,10 @@ Task<Result<void>> Attachment::detach() {
   co_await gate_.close();
   driver_->begin_detach();
   if (nbd_ != nullptr) co_await nbd_->stop();
+  if (models_ != nullptr) models_->begin_stop();
   const Result<void> detached = co_await driver_->detach();
+  driver_->watch({});
+  if (models_ != nullptr) co_await models_->stop();
   if (control_ != nullptr) co_await control_->stop();
   co_return detached;
 }

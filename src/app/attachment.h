@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "app/driver_control.h"
+#include "app/driver_models.h"
 #include "front/nbd/server.h"
 #include "meta/meta.h"
 #include "volume/driver.h"
@@ -21,6 +22,7 @@ struct AttachmentOptions {
   volume::DriverOptions driver;  // who we are and where is filled in by start()
   std::vector<std::string> nbd;  // "unix:PATH" or "tcp:HOST:PORT"; none: only this process uses the volume
   std::string control_folder;    // where the control socket goes
+  DriverModelsOptions models;    // the volume's name and labels are filled in by start()
   // Addresses of servers in this very process: by their own address, the one to use instead.
   std::map<std::string, std::string> local_servers;
 };
@@ -48,12 +50,14 @@ class Attachment {
   runtime::Task<Result<void>> listen_for_clients(const std::vector<std::string>& addresses);
   runtime::Task<void> watch_driver(runtime::Gate::Pass pass);
   runtime::Task<void> stop_fronts();
+  runtime::Task<void> start_models(DriverModelsOptions options);
   FrontStatus front_status() const;
 
   runtime::Runtime& runtime_;
   meta::Meta& meta_;
   std::string name_;
   std::unique_ptr<volume::Driver> driver_;
+  std::unique_ptr<DriverModels> models_;  // null: nobody looks for other models
   std::unique_ptr<front::NbdServer> nbd_;
   std::unique_ptr<DriverControl> control_;
   std::vector<std::string> uris_;

@@ -62,6 +62,39 @@ void fill_prefetch(const policy::PrefetchStatistics& statistics, pb::Prefetch& m
   }
 }
 
+void fill_neural(const volume::NeuralStatus& status, pb::Neural& message) {
+  message.set_model(status.model);
+  message.set_models(status.models);
+  message.set_observed(status.counters.observed);
+  message.set_steps(status.counters.steps);
+  message.set_skipped(status.counters.skipped);
+  message.set_proposed(status.counters.proposed);
+  message.set_cpu_ns(status.counters.cpu_ns);
+  message.set_dropped(status.dropped);
+  message.set_overtaken(status.overtaken);
+  message.set_cpu_share(status.cpu_share);
+  message.set_cpu_share_max(status.cpu_share_max);
+}
+
+void fill_models(const DriverModelsStatus& status, pb::DriverStatus& message) {
+  pb::RegionModels& models = *message.mutable_region_models();
+  models.set_followed(status.from_region);
+  models.set_adopted(status.adopted);
+  models.set_refused(status.refused);
+  models.set_damaged(status.damaged);
+  models.set_waiting(status.waiting);
+  models.set_published(status.published);
+  if (!status.training && status.training_fault.empty()) return;
+  pb::OnlineTraining& training = *message.mutable_training();
+  training.set_fault(status.training_fault);
+  training.set_recorded(status.trained.recorded);
+  training.set_trainings(status.trained.trainings);
+  training.set_replaced(status.trained.replaced);
+  training.set_kept(status.trained.kept);
+  training.set_failures(status.trained.failures);
+  training.set_cpu_seconds(status.trained.cpu_seconds);
+}
+
 }  // namespace
 
 pb::DriverStatus status_message(const volume::DriverStatus& status, const FrontStatus& front, uint64_t now_ns) {
@@ -102,6 +135,8 @@ pb::DriverStatus status_message(const volume::DriverStatus& status, const FrontS
   }
   for (const std::string& uri : front.exports) message.add_exports(uri);
   message.set_clients(front.clients);
+  if (status.neural.models != 0) fill_neural(status.neural, *message.mutable_neural());
+  if (front.models) fill_models(*front.models, message);
   return message;
 }
 

@@ -4,9 +4,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "app/control_messages.h"
+#include "app/driver_models.h"
 #include "rpc/rpc.h"
 #include "runtime/io.h"
 #include "volume/driver.h"
@@ -15,10 +17,11 @@ namespace foreshard::app {
 
 class AccessRecorder;
 
-// What the driver itself does not know of its front ends.
+// What the driver itself does not know of what is around it.
 struct FrontStatus {
   std::vector<std::string> exports;
   uint64_t clients = 0;
+  std::optional<DriverModelsStatus> models;
 };
 
 class DriverControl {

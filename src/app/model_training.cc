@@ -55,7 +55,7 @@ policy::ModelShape default_model_shape(policy::ModelKind kind, policy::SymbolKin
 void look_near(policy::ModelShape& shape, uint32_t near_pages) {
   shape.near_pages = near_pages;
   shape.vocabulary = std::min(shape.vocabulary, 2 * near_pages + 1);
-  shape.pages = 1;            // a stream is at a place once only
+  shape.pages = 1;  // a stream is at a place once only
   shape.history_entries = 2;
 }
 
@@ -70,14 +70,23 @@ Result<policy::Model> train_model(const TrainModule& module, const std::vector<p
   policy::TokenData train, validation;
   policy::tokenize(sequences, model.shape, model.vocabulary, train, validation);
   model.weights = policy::initial_weights(model.shape, options.seed);
-  TRY(const double loss,
-      module.train(model.shape, options, train, validation, model.weights, on_progress));
+  TRY(const double loss, module.train(model.shape, options, train, validation, model.weights, on_progress));
   fill_unseen_rows(model, train);
   const auto sound = [](float weight) { return std::fabs(weight) <= policy::kModelWeightMax; };
   if (!std::isfinite(loss) || !std::all_of(model.weights.begin(), model.weights.end(), sound)) {
     return fail(ErrorCode::kInvalid, "training", std::string("it did not converge; try a lower --rate, or more data"));
   }
   return model;
+}
+
+Result<std::vector<float>> losses_of(const policy::Model& model, const std::vector<policy::AccessSequence>& sequences,
+                                     policy::Evaluation& evaluation, const std::function<bool()>& go_on) {
+  std::vector<float> losses;
+  const auto network = policy::SequenceModel::create(model);
+  const auto on_progress = [&go_on](uint64_t, uint64_t) { return go_on(); };
+  evaluation = policy::evaluate(*network, model, sequences, policy::EvaluatedPart::kTest, on_progress, &losses);
+  if (!go_on()) return fail(ErrorCode::kCancelled, "judging a model");
+  return losses;
 }
 
 }  // namespace foreshard::app

@@ -26,4 +26,9 @@ Result<policy::Model> train_model(const TrainModule& module, const std::vector<p
                                   const policy::ModelShape& wanted, const TrainOptions& options,
                                   const std::function<bool(const TrainProgress&)>& on_progress);
 
+// The loss of each answer that the model gives on the latest part; what else there is to say goes to `evaluation`.
+// kCancelled when go_on said false.
+Result<std::vector<float>> losses_of(const policy::Model& model, const std::vector<policy::AccessSequence>& sequences,
+                                     policy::Evaluation& evaluation, const std::function<bool()>& go_on);
+
 }  // namespace foreshard::app

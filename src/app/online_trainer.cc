@@ -1,9 +1,6 @@
 #include "app/online_trainer.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include <fmt/format.h>
@@ -13,30 +10,12 @@
 #include "base/log.h"
 #include "policy/predict/neural/evaluation.h"
 #include "policy/predict/neural/model_card.h"
+#include "runtime/clocks.h"
 
 namespace foreshard::app {
 namespace {
 
 using runtime::Task;
-
-// CPU of the calling thread. It bounds work, and decides nothing that another run would have to repeat.
-double thread_cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_THREAD, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-// Losses on the latest part.
-std::vector<float> losses_of(const policy::Model& model, const std::vector<policy::AccessSequence>& sequences,
-                             policy::Evaluation& evaluation) {
-  std::vector<float> losses;
-  const auto network = policy::SequenceModel::create(model);
-  evaluation = policy::evaluate(*network, model, sequences, policy::EvaluatedPart::kTest, {}, &losses);
-  return losses;
-}
 
 std::string card_text(const policy::Model& model, const policy::Evaluation& evaluation, const TrainModule& module,
                       const OnlineTrainerOptions& options, uint64_t reads) {
@@ -53,75 +32,75 @@ std::string card_text(const policy::Model& model, const policy::Evaluation& eval
 
 }  // namespace
 
-OnlineTrainer::OnlineTrainer(runtime::Executor& executor, OnlineTrainerOptions options, OnModel on_model)
-    : executor_(executor), options_(std::move(options)), on_model_(std::move(on_model)),
-      folder_(options_.folder, options_.shape.kind), ring_(options_.requests_max), stopped_(executor), gate_(executor) {
+OnlineTrainer::OnlineTrainer(runtime::Executor& executor, const RequestRing& requests, OnlineTrainerOptions options,
+                             OnModel on_model)
+    : executor_(executor),
+      requests_(requests),
+      options_(std::move(options)),
+      on_model_(std::move(on_model)),
+      folder_(options_.folder, options_.shape.kind),
+      stopped_(executor),
+      gate_(executor) {
   ASSERT(options_.shape.symbols == policy::SymbolKind::kDelta);  // volumes only: files are not recorded yet
+  if (options_.folder.empty()) return;
   std::optional<ModelFolder::Newest> newest = folder_.newest();
   if (!newest) return;
   model_ = std::make_shared<const policy::Model>(std::move(newest->model));
   if (on_model_) on_model_(model_);
 }
 
-std::vector<OnlineTrainer::Recorded> OnlineTrainer::recent() const {
-  std::vector<Recorded> recent;
-  const uint64_t count = std::min<uint64_t>(counters_.recorded, ring_.size());
-  recent.reserve(count);
-  for (uint64_t i = counters_.recorded - count; i < counters_.recorded; ++i) recent.push_back(ring_[i % ring_.size()]);
-  return recent;
-}
-
 // On the worker's thread; touches options_ and stopping_ only.
-Result<OnlineTrainer::Trained> OnlineTrainer::train(std::vector<Recorded> recent,
+Result<OnlineTrainer::Trained> OnlineTrainer::train(std::vector<RequestRing::Request> recent,
                                                     std::shared_ptr<const policy::Model> present) {
-  const double began = thread_cpu_seconds();
+  const uint64_t began_ns = runtime::thread_cpu_ns();
   TRY(const TrainModule module, TrainModule::load(options_.module));
-  policy::SequenceBuilder builder(options_.shape.symbols, 0);
-  std::map<std::pair<uint64_t, uint64_t>, uint32_t> streams;
-  for (const Recorded& one : recent) {
-    const auto stream = static_cast<uint32_t>(streams.size());
-    const auto known = streams.try_emplace({one.vm.value, one.volume.value}, stream).first;
-    policy::Access access;
-    access.time_ns = one.time_ns;
-    access.position = one.first_page;
-    access.pages = std::min(one.pages, policy::kLengthPagesMax);
-    builder.add(known->second, access, one.write);
+  // Models that tell streams apart answer other questions than those that do not, and could not be compared.
+  policy::ModelShape shape = options_.shape;
+  if (present != nullptr && present->shape.near_pages != shape.near_pages) {
+    shape = default_model_shape(policy::ModelKind::kLstm, policy::SymbolKind::kDelta);
+    if (present->shape.near_pages != 0) look_near(shape, present->shape.near_pages);
   }
-  std::vector<policy::AccessSequence> sequences;
-  builder.finish(options_.labels, options_.split, options_.shape.near_pages, sequences);
+  const std::vector<policy::AccessSequence> sequences =
+      sequences_of(recent, options_.labels, options_.split, shape.near_pages);
+  const auto go_on = [this] { return !stopping_; };
   const auto on_progress = [&](const TrainProgress&) {
-    return !stopping_ && thread_cpu_seconds() - began < options_.cpu_seconds_max;
+    const uint64_t passed_ns = runtime::thread_cpu_ns() - began_ns;
+    return !stopping_ && static_cast<double>(passed_ns) < options_.cpu_seconds_max * 1e9;
   };
-  TRY(policy::Model model, train_model(module, sequences, options_.shape, options_.training, on_progress));
+  TRY(policy::Model model, train_model(module, sequences, shape, options_.training, on_progress));
   if (stopping_) return fail(ErrorCode::kCancelled, "training");
 
   Trained trained;
   policy::Evaluation evaluation;
-  const std::vector<float> fresh = losses_of(model, sequences, evaluation);
+  TRY(const std::vector<float> fresh, losses_of(model, sequences, evaluation, go_on));
   policy::evaluate_baselines(model, sequences, policy::EvaluatedPart::kTest, evaluation);
   model.card = card_text(model, evaluation, module, options_, recent.size());
   if (present != nullptr) {
     policy::Evaluation of_present;
-    trained.comparison = policy::compare_losses(losses_of(*present, sequences, of_present), fresh, options_.rule);
+    TRY(const std::vector<float> now, losses_of(*present, sequences, of_present, go_on));
+    trained.comparison = policy::compare_losses(now, fresh, options_.rule);
   } else {
     // Anything sound is better than nothing: what its guesses are worth is measured where they are used.
     trained.comparison.answers = fresh.size();
     if (fresh.size() >= options_.rule.answers_min) trained.comparison.verdict = policy::Comparison::Verdict::kReplace;
   }
   trained.model = std::make_shared<const policy::Model>(std::move(model));
-  trained.cpu_seconds = thread_cpu_seconds() - began;
+  trained.present = std::move(present);
   return trained;
 }
 
 Result<void> OnlineTrainer::go_live(const Trained& trained) {
-  if (trained.comparison.verdict != policy::Comparison::Verdict::kReplace) {
+  // Where another has become the present one meanwhile, nothing is known of the two.
+  if (trained.comparison.verdict != policy::Comparison::Verdict::kReplace || trained.present != model_) {
     ++counters_.kept;
     return {};
   }
-  TRY(const uint64_t number, folder_.add(*trained.model));
+  if (!options_.folder.empty()) {
+    TRY_VOID(folder_.add(*trained.model));
+  }
   model_ = trained.model;
   ++counters_.replaced;
-  LOG_INFO("model {} is live: loss lower by {:.3f} on {} later answers", folder_.path(number), trained.comparison.gain,
+  LOG_INFO("a model that was trained here is live: loss lower by {:.3f} on {} later answers", trained.comparison.gain,
            trained.comparison.answers);
   if (on_model_) on_model_(model_);
   return {};
@@ -129,25 +108,31 @@ Result<void> OnlineTrainer::go_live(const Trained& trained) {
 
 Task<Result<policy::Comparison>> OnlineTrainer::train_once() {
   const auto pass = gate_.enter();
-  if (!pass) co_return fail(ErrorCode::kCancelled, "training: stopped");
+  if (!pass || stopping_) co_return fail(ErrorCode::kCancelled, "training: stopped");
   if (training_) co_return fail(ErrorCode::kBusy, "training: one is under way");
   training_ = true;
   ++counters_.trainings;
-  recorded_at_training_ = counters_.recorded;
-  if (worker_ == nullptr) worker_ = std::make_unique<runtime::WorkerThread>(executor_, "training");
-  auto work = [this, data = recent(), present = model_]() mutable {
-    return train(std::move(data), std::move(present));
-  };
-  Result<Trained> trained = co_await worker_->run_blocking(std::move(work));
-  training_ = false;
-  if (trained) counters_.cpu_seconds += trained->cpu_seconds;
-  Result<void> live;
-  if (trained) live = go_live(*trained);
-  if (!trained || !live) {
-    ++counters_.failures;
-    co_return fail(trained ? live.error() : trained.error());
+  recorded_at_training_ = requests_.recorded();
+  if (worker_ == nullptr) {
+    worker_ =
+        std::make_unique<runtime::WorkerThread>(executor_, "training", runtime::WorkerThread::Priority::kBackground);
   }
-  co_return trained->comparison;
+  auto work = [this, data = requests_.latest(UINT64_MAX), present = model_]() mutable {
+    const uint64_t began_ns = runtime::thread_cpu_ns();
+    Outcome outcome{train(std::move(data), std::move(present)), 0};
+    outcome.cpu_seconds = static_cast<double>(runtime::thread_cpu_ns() - began_ns) / 1e9;
+    return outcome;
+  };
+  Outcome outcome = co_await worker_->run_blocking(std::move(work));
+  training_ = false;
+  counters_.cpu_seconds += outcome.cpu_seconds;
+  Result<void> live;
+  if (outcome.trained && !stopping_) live = go_live(*outcome.trained);
+  if (!outcome.trained || !live) {
+    ++counters_.failures;
+    co_return fail(outcome.trained ? live.error() : outcome.trained.error());
+  }
+  co_return outcome.trained->comparison;
 }
 
 Task<void> OnlineTrainer::run() {
@@ -157,7 +142,7 @@ Task<void> OnlineTrainer::run() {
   while (!stopped_.is_set()) {
     const bool over = co_await stopped_.wait_until(executor_.now_ns() + options_.look_every_ns);
     if (over) co_return;
-    const bool enough = counters_.recorded - recorded_at_training_ >= options_.requests_min;
+    const bool enough = requests_.recorded() - recorded_at_training_ >= options_.requests_min;
     if (!enough || executor_.now_ns() < not_before_ns) continue;
     const double before = counters_.cpu_seconds;
     const Result<policy::Comparison> trained = co_await train_once();
@@ -165,16 +150,22 @@ Task<void> OnlineTrainer::run() {
       LOG_WARN("no online training: {}", trained.error().message());
       co_return;
     }
-    if (!trained) LOG_WARN("online training: {}", trained.error().message());
+    if (!trained && trained.error().code != ErrorCode::kCancelled) {
+      LOG_WARN("online training: {}", trained.error().message());
+    }
     const double cpu_ns = (counters_.cpu_seconds - before) * 1e9;
     const double pause_ns = options_.cpu_share_max > 0 ? cpu_ns / options_.cpu_share_max : 1e18;
     not_before_ns = executor_.now_ns() + static_cast<uint64_t>(std::min(pause_ns, 1e18));
   }
 }
 
-Task<void> OnlineTrainer::stop() {
+void OnlineTrainer::begin_stop() {
   stopping_ = true;
   stopped_.set();
+}
+
+Task<void> OnlineTrainer::stop() {
+  begin_stop();
   co_await gate_.close();
 }
 

@@ -1,10 +1,11 @@
-// OnlineTrainer: learns from what a driver has been asked lately. It keeps the recent requests in a ring, and every now
-// and then trains a new model from them on a thread of its own, within a share of one CPU; the new one goes live, and
-// into the folder, only if it beats the present one on the latest part of the data, which it was not trained on.
+// OnlineTrainer: learns from what a driver has been asked lately. Every now and then it trains a new model from the
+// recent requests on a thread of its own, in the background and within a share of one CPU; the new one goes live, and
+// into the folder if there is one, only if it beats the present one on the latest part of the data, which it was not
+// trained on.
 //
-// Owner: the driver's process; its executor. One training at a time. stop() ends a training at its next step and waits
-// for it. Without the training module, or without enough data, nothing happens but a line in the log. Memory: 40 bytes
-// a request of the ring, and during a training some 150 more.
+// Owner: DriverModels; its executor. One training at a time. stop() ends a training at its next step and waits
+// for it. Without the training module, or without enough data, nothing happens but a line in the log. Memory: during a
+// training some 200 bytes a request of the ring.
 #pragma once
 
 #include <atomic>
@@ -13,10 +14,10 @@
 #include <vector>
 
 #include "app/model_folder.h"
+#include "app/request_ring.h"
 #include "app/train_module.h"
 #include "policy/predict/neural/model_comparison.h"
 #include "policy/predict/neural/training_data.h"
-#include "policy/predict/predictor.h"
 #include "runtime/executor.h"
 #include "runtime/sync.h"
 #include "runtime/task.h"
@@ -25,15 +26,14 @@
 namespace foreshard::app {
 
 struct OnlineTrainerOptions {
-  std::string folder;                     // of models
-  std::string module;                     // empty: where TrainModule::load looks
-  policy::ModelShape shape;               // default_model_shape; its vocabulary is the most symbols
+  std::string folder;        // where models are kept between runs; empty: nowhere
+  std::string module;        // empty: where TrainModule::load looks
+  policy::ModelShape shape;  // default_model_shape; its vocabulary is the most symbols
   policy::TokenStream::Labels labels;
-  uint32_t requests_max = 1u << 17;       // in the ring
-  uint32_t requests_min = 20'000;         // new ones before a training
-  uint64_t look_every_ns = 60'000'000'000;
-  double cpu_share_max = 0.1;             // of one CPU, over time
-  double cpu_seconds_max = 120;           // of one training
+  uint32_t requests_min = 20'000;  // new ones before a training
+  uint64_t look_every_ns = 10'000'000'000;
+  double cpu_share_max = 0.1;    // of one CPU, over time
+  double cpu_seconds_max = 120;  // of one training
   TrainOptions training;
   policy::TrainingSplit split{0.7, 0.1};  // the rest decides
   policy::ComparisonRule rule;
@@ -51,47 +51,45 @@ class OnlineTrainer {
   using OnModel = std::function<void(std::shared_ptr<const policy::Model>)>;
 
   // Begins with the newest whole model of the folder, which on_model gets at once. on_model runs on the executor.
-  OnlineTrainer(runtime::Executor& executor, OnlineTrainerOptions options, OnModel on_model);
+  // requests: what is recorded; it outlives this.
+  OnlineTrainer(runtime::Executor& executor, const RequestRing& requests, OnlineTrainerOptions options,
+                OnModel on_model);
 
-  // One request as the experts are shown it; cheap.
-  void record(const policy::Observation& observation) {
-    if (observation.pages == 0 || ring_.empty()) return;
-    ring_[counters_.recorded++ % ring_.size()] = {observation.time_ns, observation.vm, observation.volume,
-                                                  observation.first_page, observation.pages, observation.write};
-  }
   // Looks whether there is enough to train on, until stop().
   runtime::Task<void> run();
   // Trains on what is in the ring, now. kBusy while one is under way.
   runtime::Task<Result<policy::Comparison>> train_once();
   runtime::Task<void> stop();
+  void begin_stop();  // the first half of it: no new training, and the one under way soon ends
+  // Another present model than the last that was trained here. What is being trained to beat the one before is kept
+  // from going live.
+  void set_model(std::shared_ptr<const policy::Model> model) { model_ = std::move(model); }
 
   std::shared_ptr<const policy::Model> model() const { return model_; }
-  const OnlineTrainerCounters& counters() const { return counters_; }
-  uint64_t memory_bytes_max() const { return ring_.size() * sizeof(Recorded); }
+  OnlineTrainerCounters counters() const {
+    OnlineTrainerCounters counters = counters_;
+    counters.recorded = requests_.recorded();
+    return counters;
+  }
 
  private:
-  struct Recorded {
-    uint64_t time_ns = 0;
-    VmId vm;
-    VolumeId volume;
-    uint64_t first_page = 0;
-    uint32_t pages = 0;
-    bool write = false;
-  };
   struct Trained {
     std::shared_ptr<const policy::Model> model;
+    std::shared_ptr<const policy::Model> present;  // that it was compared with
     policy::Comparison comparison;
-    double cpu_seconds = 0;
   };
-  std::vector<Recorded> recent() const;
-  Result<Trained> train(std::vector<Recorded> recent, std::shared_ptr<const policy::Model> present);
+  struct Outcome {
+    Result<Trained> trained;
+    double cpu_seconds = 0;  // also of what came to nothing
+  };
+  Result<Trained> train(std::vector<RequestRing::Request> recent, std::shared_ptr<const policy::Model> present);
   Result<void> go_live(const Trained& trained);
 
   runtime::Executor& executor_;
+  const RequestRing& requests_;
   const OnlineTrainerOptions options_;
   OnModel on_model_;
   ModelFolder folder_;
-  std::vector<Recorded> ring_;
   std::shared_ptr<const policy::Model> model_;
   OnlineTrainerCounters counters_;
   uint64_t recorded_at_training_ = 0;

@@ -25,7 +25,6 @@ OnlineTrainerOptions small_options(const std::string& folder) {
   options.shape.width = 16;
   options.shape.hidden = 32;
   options.shape.history_entries = 64;
-  options.requests_max = 8000;
   options.training.epochs = 4;
   options.training.lanes = 4;
   options.training.chunk = 16;
@@ -35,7 +34,7 @@ OnlineTrainerOptions small_options(const std::string& folder) {
 }
 
 // Steps of which each is the opposite of the one two before; `other`: other steps than those of the first kind.
-void record_walk(OnlineTrainer& trainer, int requests, bool other, uint64_t seed) {
+void record_walk(RequestRing& ring, int requests, bool other, uint64_t seed) {
   Random random(seed);
   const uint64_t sum = other ? 30 : 8;
   uint64_t before = other ? 13 : 3, last = before, page = 1 << 20;
@@ -43,7 +42,7 @@ void record_walk(OnlineTrainer& trainer, int requests, bool other, uint64_t seed
     policy::Observation observation;
     observation.first_page = page;
     observation.pages = observation.missed_pages = 1;
-    trainer.record(observation);
+    ring.record(observation);
     uint64_t next = sum - before;
     if (random.chance(0.05)) next = sum - next;
     before = last;
@@ -67,6 +66,7 @@ class OnlineTrainerTest : public testing::Test {
   }
   std::unique_ptr<runtime::RealRuntime> runtime_;
   runtime::TestFolder folder_;
+  RequestRing requests_{8000};
 };
 
 TEST_F(OnlineTrainerTest, ABetterModelGoesLiveAnEqualOneDoesNot) {
@@ -74,21 +74,21 @@ TEST_F(OnlineTrainerTest, ABetterModelGoesLiveAnEqualOneDoesNot) {
   const auto on_model = [&](std::shared_ptr<const policy::Model> model) { handed += model != nullptr; };
   std::shared_ptr<const policy::Model> last;
   {
-    OnlineTrainer trainer(runtime_->executor(), small_options(folder_.path()), on_model);
+    OnlineTrainer trainer(runtime_->executor(), requests_, small_options(folder_.path()), on_model);
     EXPECT_EQ(handed, 0u);
-    record_walk(trainer, 5000, false, 1);
+    record_walk(requests_, 5000, false, 1);
     const Result<policy::Comparison> first = run(trainer.train_once());
     ASSERT_TRUE(first) << first.error().message();
     EXPECT_EQ(first->verdict, Verdict::kReplace);
     EXPECT_EQ(handed, 1u);
     // More of the same: nothing to gain.
-    record_walk(trainer, 3000, false, 2);
+    record_walk(requests_, 3000, false, 2);
     const Result<policy::Comparison> second = run(trainer.train_once());
     ASSERT_TRUE(second) << second.error().message();
     EXPECT_EQ(second->verdict, Verdict::kKeep) << second->gain << " +- " << second->deviation;
     EXPECT_EQ(handed, 1u);
     // Another walk altogether.
-    record_walk(trainer, 8000, true, 3);
+    record_walk(requests_, 8000, true, 3);
     const Result<policy::Comparison> third = run(trainer.train_once());
     ASSERT_TRUE(third) << third.error().message();
     EXPECT_EQ(third->verdict, Verdict::kReplace);
@@ -99,7 +99,7 @@ TEST_F(OnlineTrainerTest, ABetterModelGoesLiveAnEqualOneDoesNot) {
     last = trainer.model();
     run(trainer.stop());
   }
-  OnlineTrainer again(runtime_->executor(), small_options(folder_.path()), on_model);
+  OnlineTrainer again(runtime_->executor(), requests_, small_options(folder_.path()), on_model);
   EXPECT_EQ(handed, 3u);
   ASSERT_NE(again.model(), nullptr);
   EXPECT_EQ(*again.model(), *last);
@@ -113,8 +113,8 @@ Task<void> note(OnlineTrainer& trainer, std::vector<ErrorCode>& codes) {
 TEST_F(OnlineTrainerTest, OneAtATimeAndStoppingEndsIt) {
   OnlineTrainerOptions options = small_options(folder_.path());
   options.training.epochs = 100'000;
-  OnlineTrainer trainer(runtime_->executor(), options, {});
-  record_walk(trainer, 8000, false, 1);
+  OnlineTrainer trainer(runtime_->executor(), requests_, options, {});
+  record_walk(requests_, 8000, false, 1);
   std::vector<ErrorCode> codes;
   runtime_->executor().spawn(note(trainer, codes));
   runtime_->executor().spawn(note(trainer, codes));
@@ -127,9 +127,9 @@ TEST_F(OnlineTrainerTest, OneAtATimeAndStoppingEndsIt) {
 }
 
 TEST_F(OnlineTrainerTest, TooLittleDataChangesNothing) {
-  OnlineTrainer trainer(runtime_->executor(), small_options(folder_.path()), {});
+  OnlineTrainer trainer(runtime_->executor(), requests_, small_options(folder_.path()), {});
   EXPECT_FALSE(run(trainer.train_once()));
-  record_walk(trainer, 1000, false, 1);
+  record_walk(requests_, 1000, false, 1);
   const Result<policy::Comparison> trained = run(trainer.train_once());
   ASSERT_TRUE(trained);
   EXPECT_EQ(trained->verdict, Verdict::kTooLittle);
@@ -144,16 +144,16 @@ TEST_F(OnlineTrainerTest, RunsByItselfWithinItsShare) {
   options.cpu_share_max = 0.01;
   bool handed = false;
   runtime::Signal live(runtime_->executor());
-  OnlineTrainer trainer(runtime_->executor(), options, [&](std::shared_ptr<const policy::Model>) {
+  OnlineTrainer trainer(runtime_->executor(), requests_, options, [&](std::shared_ptr<const policy::Model>) {
     handed = true;
     live.set();
   });
   runtime_->executor().spawn(trainer.run());
-  record_walk(trainer, 8000, false, 1);
+  record_walk(requests_, 8000, false, 1);
   run(live.wait());
   EXPECT_TRUE(handed);
   // Enough has come again, but the share is used up for long.
-  record_walk(trainer, 8000, true, 2);
+  record_walk(requests_, 8000, true, 2);
   runtime::Signal never(runtime_->executor());
   run(never.wait_until(runtime_->executor().now_ns() + 50'000'000));
   EXPECT_EQ(trainer.counters().trainings, 1u);

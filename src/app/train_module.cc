@@ -65,35 +65,37 @@ int tell_progress(void* user, const foreshard_train_progress* progress) {
 
 }  // namespace
 
-Result<TrainModule> TrainModule::load(const std::string& path) {
+Result<std::string> TrainModule::find(const std::string& path) {
   std::string tried;
   for (const std::string& place : places(path)) {
-    if (access(place.c_str(), R_OK) != 0) {
-      tried += (tried.empty() ? "" : ", ") + place;
-      continue;
-    }
-    void* const library = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) {
-      const char* const reason = dlerror();
-      return fail(ErrorCode::kUnsupported, "the training module does not load",
-                  std::string(reason != nullptr ? reason : place.c_str()) + "; is libtorch1.13 installed?");
-    }
-    using Entry = const foreshard_train_module_api* (*)();
-    const auto entry = reinterpret_cast<Entry>(dlsym(library, FORESHARD_TRAIN_MODULE_SYMBOL));
-    if (entry == nullptr) return fail(ErrorCode::kInvalid, "training module", place + " is none");
-    const foreshard_train_module_api* const api = entry();
-    if (api->version != FORESHARD_TRAIN_MODULE_VERSION) {
-      return fail(ErrorCode::kUnsupported, "training module",
-                  place + " is of version " + std::to_string(api->version) + ", this program wants " +
-                      std::to_string(FORESHARD_TRAIN_MODULE_VERSION) + "; build both together");
-    }
-    TrainModule module;
-    module.api_ = api;
-    module.path_ = place;
-    return module;
+    if (access(place.c_str(), R_OK) == 0) return place;
+    tried += (tried.empty() ? "" : ", ") + place;
   }
   return fail(ErrorCode::kNotFound, "no training module",
               "looked for " + tried + "; it is built where libtorch-dev is installed; or name it by " + kPathVariable);
+}
+
+Result<TrainModule> TrainModule::load(const std::string& path) {
+  TRY(const std::string place, find(path));
+  void* const library = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    const char* const reason = dlerror();
+    return fail(ErrorCode::kUnsupported, "the training module does not load",
+                std::string(reason != nullptr ? reason : place.c_str()) + "; is libtorch1.13 installed?");
+  }
+  using Entry = const foreshard_train_module_api* (*)();
+  const auto entry = reinterpret_cast<Entry>(dlsym(library, FORESHARD_TRAIN_MODULE_SYMBOL));
+  if (entry == nullptr) return fail(ErrorCode::kInvalid, "training module", place + " is none");
+  const foreshard_train_module_api* const api = entry();
+  if (api->version != FORESHARD_TRAIN_MODULE_VERSION) {
+    return fail(ErrorCode::kUnsupported, "training module",
+                place + " is of version " + std::to_string(api->version) + ", this program wants " +
+                    std::to_string(FORESHARD_TRAIN_MODULE_VERSION) + "; build both together");
+  }
+  TrainModule module;
+  module.api_ = api;
+  module.path_ = place;
+  return module;
 }
 
 Result<double> TrainModule::train(const policy::ModelShape& shape, const TrainOptions& options,
@@ -126,9 +128,9 @@ Result<std::vector<float>> TrainModule::forward(const policy::ModelShape& shape,
   for (const uint32_t values : c.head_values) scores += values;
   std::vector<float> out(scores * tokens.size());
   std::array<char, 512> error{};
-  const int rc = api_of(api_).forward(&c, weights.data(), weights.size(),
-                                      reinterpret_cast<const uint32_t*>(tokens.data()), tokens.size(),
-                                      one_by_one ? 1 : 0, out.data(), error.data(), error.size());
+  const int rc =
+      api_of(api_).forward(&c, weights.data(), weights.size(), reinterpret_cast<const uint32_t*>(tokens.data()),
+                           tokens.size(), one_by_one ? 1 : 0, out.data(), error.data(), error.size());
   if (rc != 0) return fail(ErrorCode::kInvalid, "forward", std::string(error.data()));
   return out;
 }

@@ -34,6 +34,8 @@ struct TrainProgress {
 
 class TrainModule {
  public:
+  // Where load() would load it from; nothing is loaded. kNotFound likewise.
+  static Result<std::string> find(const std::string& path = {});
   // path: of the module; empty: $FORESHARD_TRAIN_MODULE, else beside the program, else its libraries' folder.
   // kNotFound says where it was looked for.
   static Result<TrainModule> load(const std::string& path = {});

@@ -6,6 +6,7 @@
 
 #include "app/attachment.h"
 #include "app/model_file.h"
+#include "app/model_training.h"
 #include "app/process.h"
 #include "app/region_folder.h"
 #include "base/log.h"
@@ -48,8 +49,15 @@ void add_attach_options(CLI::App& command, AttachOptions& options) {
       ->type_name("NAMES");
   command
       .add_option("--model", options.model,
-                  "A model made by foreshard train, as one more expert; one that cannot be read is left out")
-      ->type_name("FILE");
+                  "A model made by foreshard train, as one more expert; region: the newest of foreshard model list,\n"
+                  "and later ones that do better. One that cannot be read is left out")
+      ->type_name("FILE|region");
+  command.add_flag("--train-online", options.train_online,
+                   "Train models on what is read, in the background; what does better goes live and into the region");
+  command.add_option("--train-cpu", options.train_cpu_percent, "How much of one CPU training may take, over time")
+      ->check(CLI::Range(0.1, 100.0))
+      ->type_name("PERCENT")
+      ->capture_default_str();
   command
       .add_option("--zone", options.zone, "The zone this driver is in (default: the volume's, else the region's first)")
       ->type_name("ZONE");
@@ -59,6 +67,8 @@ void add_attach_options(CLI::App& command, AttachOptions& options) {
 }
 
 namespace {
+
+constexpr const char* kModelOfRegion = "region";  // "./region" is the file of that name
 
 // Control sockets lie beside the region's, else beside the NBD socket.
 std::string control_folder(const std::string& region_address, const std::vector<std::string>& nbd) {
@@ -72,14 +82,24 @@ std::string control_folder(const std::string& region_address, const std::vector<
 }
 
 // Predictions are hints: whatever is wrong with the file, the volume is served without it.
-std::shared_ptr<policy::RunnableModel> model_of(const std::string& path) {
+std::shared_ptr<const policy::Model> model_of(const std::string& path) {
   Result<policy::Model> model = app::read_model_file(path);
-  if (model && model->shape.kind == policy::ModelKind::kLstm && model->shape.symbols != policy::SymbolKind::kFile) {
-    return std::make_shared<policy::RunnableModel>(std::move(*model));
-  }
-  LOG_WARN("attach without the model {}: {}", path,
-           model ? "it is for files, not for volumes" : model.error().message());
+  const Result<void> usable = model ? app::check_for_volumes(*model) : Result<void>();
+  if (model && usable) return std::make_shared<const policy::Model>(std::move(*model));
+  LOG_WARN("attach without the model {}: {}", path, model ? usable.error().detail : model.error().message());
   return nullptr;
+}
+
+void choose_models(const AttachOptions& options, app::AttachmentOptions& to) {
+  to.models.train = options.train_online;
+  to.models.training.cpu_share_max = options.train_cpu_percent / 100;
+  to.models.training.shape = app::default_model_shape(policy::ModelKind::kLstm, policy::SymbolKind::kDelta);
+  to.models.from_region = options.model == kModelOfRegion;
+  if (options.model.empty() || to.models.from_region) return;
+  to.models.present = model_of(options.model);
+  if (to.models.present == nullptr) return;
+  to.driver.model = std::make_shared<policy::RunnableModel>(*to.models.present);
+  to.driver.model_name = "file:" + options.model;
 }
 
 Result<void> ending_of(app::Attachment& attachment, const std::string& volume) {
@@ -126,7 +146,7 @@ Result<app::AttachmentOptions> attachment_options(const AttachOptions& options, 
   TRY(to.driver.prefetch, app::parse_prefetch_mode(options.prefetch));
   TRY(to.driver.prefetch_budget, app::parse_prefetch_budget(options.prefetch_budget));
   to.driver.prefetch_experts = options.prefetch_experts;
-  if (!options.model.empty()) to.driver.model = model_of(options.model);
+  choose_models(options, to);
   to.driver.io_timeout_ns = options.io_timeout_ns;
   to.driver.force = options.force;
   to.nbd = options.nbd;
@@ -180,6 +200,7 @@ void add_attach_command(CLI::App& app, Invocation& invocation) {
       "Examples:\n"
       "  foreshard attach disk1 --nbd unix:/run/disk1.sock --cache 1G --prefetch on\n"
       "  foreshard attach disk1 --nbd tcp:127.0.0.1:10809 --zone b\n"
+      "  foreshard attach disk1 --nbd unix:/run/disk1.sock --model region --train-online --train-cpu 5\n"
       "  qemu-system-x86_64 ... -drive file=nbd+unix:///disk1?socket=/run/disk1.sock,format=raw,if=virtio\n");
   attach->callback([&invocation, options] {
     invocation.run = [&invocation, options]() -> Result<void> {

@@ -15,7 +15,9 @@ struct AttachOptions {
   std::string prefetch = "on";
   std::string prefetch_budget = "normal";
   std::vector<std::string> prefetch_experts;
-  std::string model;
+  std::string model;  // a file, or "region"
+  bool train_online = false;
+  double train_cpu_percent = 10;
   std::string zone;
   uint64_t io_timeout_ns = UINT64_MAX;
   bool force = false;

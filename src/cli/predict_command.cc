@@ -15,6 +15,8 @@ namespace {
 
 using runtime::Task;
 
+double seconds(const app::pb::Neural& neural) { return static_cast<double>(neural.cpu_ns()) / 1e9; }
+
 Json reliability_json(const app::pb::Prefetch& prefetch) {
   Json bins = Json::array();
   for (const app::pb::ReliabilityBin& bin : prefetch.reliability()) {
@@ -54,27 +56,83 @@ std::string learned_text(const app::pb::DriverStatus& status) {
                      status.prefetch().recordings(), status.prefetch().recognised());
 }
 
+Json neural_json(const app::pb::Neural& neural) {
+  return {{"model", neural.model()},
+          {"models", neural.models()},
+          {"observed", neural.observed()},
+          {"steps", neural.steps()},
+          {"skipped", neural.skipped()},
+          {"dropped", neural.dropped()},
+          {"proposed", neural.proposed()},
+          {"overtaken", neural.overtaken()},
+          {"cpu_s", seconds(neural)},
+          {"cpu_share", neural.cpu_share()},
+          {"cpu_share_max", neural.cpu_share_max()}};
+}
+
+Json training_json(const app::pb::OnlineTraining& training) {
+  return {{"fault", training.fault()},       {"recorded", training.recorded()}, {"trainings", training.trainings()},
+          {"replaced", training.replaced()}, {"kept", training.kept()},         {"failures", training.failures()},
+          {"cpu_s", training.cpu_seconds()}};
+}
+
+Json region_models_json(const app::pb::RegionModels& models) {
+  return {{"followed", models.followed()}, {"adopted", models.adopted()}, {"refused", models.refused()},
+          {"damaged", models.damaged()},   {"waiting", models.waiting()}, {"published", models.published()}};
+}
+
+void add_models(const app::pb::DriverStatus& status, Json& value) {
+  if (status.has_neural()) value["neural"] = neural_json(status.neural());
+  if (status.has_region_models()) value["region_models"] = region_models_json(status.region_models());
+  if (status.has_training()) value["training"] = training_json(status.training());
+}
+
+std::string models_text(const app::pb::DriverStatus& status) {
+  std::string text;
+  if (status.has_neural()) {
+    const app::pb::Neural& neural = status.neural();
+    text += fmt::format(
+        "model {}: {} reads seen, {} steps, {} skipped for want of CPU, {} dropped; {} ranges proposed, {} too late; "
+        "{:.1f} s of CPU, {:.1f} % of at most {:.0f} %\n",
+        neural.model(), neural.observed(), neural.steps(), neural.skipped(), neural.dropped(), neural.proposed(),
+        neural.overtaken(), seconds(neural), neural.cpu_share() * 100, neural.cpu_share_max() * 100);
+  }
+  if (status.has_region_models() && status.region_models().followed()) {
+    const app::pb::RegionModels& models = status.region_models();
+    text += fmt::format("region's models: {} taken, {} no better, {} damaged", models.adopted(), models.refused(),
+                        models.damaged());
+    if (models.waiting() != 0) text += fmt::format("; model {} waits for more reads to compare on", models.waiting());
+    text += "\n";
+  }
+  if (!status.has_training()) return text;
+  const app::pb::OnlineTraining& training = status.training();
+  if (!training.fault().empty()) return text + fmt::format("online training: none, {}\n", training.fault());
+  return text + fmt::format(
+                    "online training: {} requests recorded, {} trainings, {} went live, {} kept from it, {} failed; "
+                    "{} put into the region; {:.1f} s of CPU\n",
+                    training.recorded(), training.trainings(), training.replaced(), training.kept(),
+                    training.failures(), status.region_models().published(), training.cpu_seconds());
+}
+
 Task<Result<void>> show_status(RegionSession& session, std::string name) {
   CO_TRY(meta::pb::Attachment attachment, co_await attachment_of(session, name));
   CO_TRY(app::pb::DriverStatus status,
          co_await ask_driver<app::pb::DriverStatus>(session, attachment, app::kMethodDriverStatus, app::pb::Empty()));
   const app::pb::Prefetch& prefetch = status.prefetch();
-  const Json value = {{"volume", name},
-                      {"mode", prefetch.mode()},
-                      {"budget", prefetch.budget()},
-                      {"threshold", prefetch.threshold()},
-                      {"budget_tokens", prefetch.budget_tokens()},
-                      {"ece", prefetch.ece()},
-                      {"brier", prefetch.brier()},
-                      {"brier_base", prefetch.brier_base()},
-                      {"fetch_latency_us", static_cast<double>(prefetch.fetch_latency_ns()) / 1000},
-                      {"memory_bytes_max", prefetch.memory_bytes()},
-                      {"recordings", prefetch.recordings()},
-                      {"recognised", prefetch.recognised()},
-                      {"learned_before", learned_json(status.learned())},
-                      {"stops", prefetch.stops()},
-                      {"starts", prefetch.starts()},
-                      {"reliability", reliability_json(prefetch)}};
+  Json value = {{"volume", name},
+                {"mode", prefetch.mode()},
+                {"budget", prefetch.budget()},
+                {"threshold", prefetch.threshold()},
+                {"budget_tokens", prefetch.budget_tokens()},
+                {"ece", prefetch.ece()},
+                {"brier", prefetch.brier()},
+                {"brier_base", prefetch.brier_base()},
+                {"fetch_latency_us", static_cast<double>(prefetch.fetch_latency_ns()) / 1000},
+                {"memory_bytes_max", prefetch.memory_bytes()},
+                {"stops", prefetch.stops()},
+                {"starts", prefetch.starts()},
+                {"reliability", reliability_json(prefetch)}};
+  add_models(status, value);
   using enum Table::Align;
   Table table({{"STATED", kRight}, {"TRUE", kRight}, {"PAGES", kRight}, {""}});
   for (const app::pb::ReliabilityBin& bin : prefetch.reliability()) {
@@ -91,7 +149,7 @@ Task<Result<void>> show_status(RegionSession& session, std::string name) {
           prefetch.mode(), prefetch.budget(), prefetch.threshold(), prefetch.ece(), prefetch.brier(),
           prefetch.brier_base(), static_cast<double>(prefetch.fetch_latency_ns()) / 1000,
           format_size(prefetch.memory_bytes())) +
-      learned_text(status) + (prefetch.total().issued() == 0 ? "" : table.text());
+      learned_text(status) + models_text(status) + (prefetch.total().issued() == 0 ? "" : table.text());
   session.invocation().print(value, text);
   co_return Result<void>();
 }
@@ -144,7 +202,8 @@ void add_predict_command(CLI::App& app, Invocation& invocation) {
   CLI::App* predict = app.add_subcommand(
       "predict", "See what a volume's predictor expects, how often it is right, and what others would do");
   predict->require_subcommand(1);
-  CLI::App* status = predict->add_subcommand("status", "Threshold, budget and calibration of an attached volume");
+  CLI::App* status =
+      predict->add_subcommand("status", "Threshold, budget, calibration and models of an attached volume");
   add_volume_name(*status, options->name);
   status->footer(
       "STATED is the probability that was given to fetched pages, TRUE the share of them that was read.\n\n"

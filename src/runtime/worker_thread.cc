@@ -2,18 +2,25 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "base/assert.h"
 
 namespace foreshard::runtime {
+namespace {
 
-WorkerThread::WorkerThread(Executor& executor, const std::string& name) : executor_(executor) {
+constexpr int kBackgroundNice = 10;  // below what the process has
+constexpr int kNiceMax = 19;
+
+}  // namespace
+
+WorkerThread::WorkerThread(Executor& executor, const std::string& name, Priority priority) : executor_(executor) {
   // Signals are the reactor's: the new thread inherits a mask that blocks all.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { loop(); });
+  thread_ = std::thread([this, priority] { loop(priority); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_setname_np(thread_.native_handle(), name.substr(0, 15).c_str());
 }
@@ -49,7 +56,12 @@ void WorkerThread::withdraw(Call* call) {
   changed_.wait(lock, [call] { return call->state_ == Call::State::kIdle; });
 }
 
-void WorkerThread::loop() {
+void WorkerThread::loop(Priority priority) {
+  // On Linux it is this thread's alone; that it is refused matters to nobody.
+  if (priority == Priority::kBackground) {
+    const int nice = getpriority(PRIO_PROCESS, 0) + kBackgroundNice;
+    (void)setpriority(PRIO_PROCESS, 0, nice < kNiceMax ? nice : kNiceMax);
+  }
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return first_ != nullptr || ending_; });

@@ -20,7 +20,9 @@ namespace foreshard::runtime {
 
 class WorkerThread {
  public:
-  WorkerThread(Executor& executor, const std::string& name);
+  // kBackground: what it does gives way to everything else that wants the CPU.
+  enum class Priority : uint8_t { kNormal, kBackground };
+  WorkerThread(Executor& executor, const std::string& name, Priority priority = Priority::kNormal);
   WorkerThread(const WorkerThread&) = delete;
   WorkerThread& operator=(const WorkerThread&) = delete;
   ~WorkerThread();
@@ -62,7 +64,7 @@ class WorkerThread {
 
   void enqueue(Call* call);
   void withdraw(Call* call);
-  void loop();
+  void loop(Priority priority);
 
   Executor& executor_;
   std::mutex mutex_;
