@@ -25,7 +25,7 @@ constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
 constexpr uint64_t kActiveRequests = 4096;
 constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
 constexpr uint64_t kStoppedShare = 8;     // of which one in so many is looked at still, in no rhythm
-constexpr uint64_t kLatencyShare = 8;
+constexpr uint64_t kLatencyShareUp = 32, kLatencyShareDown = 4;
 
 double share(uint64_t part, uint64_t rest) {
   return part + rest == 0 ? 0 : static_cast<double>(part) / static_cast<double>(part + rest);
@@ -392,8 +392,9 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
 void Prefetcher::on_fetched(PageRange range, uint64_t latency_ns) {
   for (uint64_t page = range.first_page; page < range.first_page + range.pages; ++page) ledger_.fetched(page);
   if (latency_ns != 0) {
-    fetch_latency_ns_ =
-        fetch_latency_ns_ == 0 ? latency_ns : (fetch_latency_ns_ * (kLatencyShare - 1) + latency_ns) / kLatencyShare;
+    // Sooner down than up: under load a fetch takes longer, and to look further ahead then would only add to the load.
+    const uint64_t share = latency_ns < fetch_latency_ns_ ? kLatencyShareDown : kLatencyShareUp;
+    fetch_latency_ns_ = fetch_latency_ns_ == 0 ? latency_ns : (fetch_latency_ns_ * (share - 1) + latency_ns) / share;
   }
   filled_pages_ += range.pages;
   ledger_.advance(range.pages, horizon());
