@@ -245,7 +245,7 @@ Task<void> DriverModels::take_trained(std::shared_ptr<const policy::Model> model
   if (stopping_) co_return;
   std::string summary = fmt::format("trained online on volume {}", options_.volume);
   const Result<meta::pb::Model> added =
-      co_await models_.add(*model, std::move(file), std::move(summary), options_.publish_timeout_ns);
+      co_await models_.add(*model, std::move(file), std::move(summary), options_.publish_timeout_ns, true);
   if (!added) {
     LOG_WARN("volume {}: what was trained here is not put into the region: {}", options_.volume,
              added.error().message());

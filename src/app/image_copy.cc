@@ -21,12 +21,16 @@ using runtime::Task;
 namespace {
 
 constexpr uint64_t kPieceBytes = 1u << 20;
+constexpr uint64_t kNamedBytesMax = 256u << 20;  // that a name is made of where another program copies
 constexpr int kPiecesAtOnce = 16;
 constexpr uint32_t kExtentsMax = 256;
 
 uint64_t digest_of(uint64_t offset, ConstByteSpan data) { return mix64(uint64_t{crc32c(data)} << 32 ^ mix64(offset)); }
 
-std::string image_name_of(uint64_t digest) { return fmt::format("image-{:016x}", digest); }
+// What is blank is no image.
+std::string image_name_of(uint64_t digest, uint64_t bytes) {
+  return digest == 0 ? std::string() : fmt::format("image-{:016x}", digest ^ mix64(bytes));
+}
 
 uint64_t up_to_sectors(uint64_t bytes) { return (bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes; }
 
@@ -187,15 +191,16 @@ Result<ImageCopy::Piece> ImageCopy::next_import_piece() {
   return piece;
 }
 
-std::string ImageCopy::image_name() const { return image_name_of(digest_); }
+std::string ImageCopy::image_name() const { return image_name_of(digest_, bytes_); }
 
 Task<Result<std::string>> name_image(runtime::Runtime& runtime, const ImageFile& file) {
   Buffer buffer = Buffer::allocate(kPieceBytes);
   uint64_t digest = 0;
-  for (uint64_t offset = 0; offset < file.bytes();) {
+  uint64_t looked_at = 0;
+  for (uint64_t offset = 0; offset < file.bytes() && looked_at < kNamedBytesMax;) {
     CO_TRY(const ImageFile::Run run, file.next_data(offset));
     offset = run.begin / kPieceBytes * kPieceBytes;
-    for (; offset < run.end; offset += kPieceBytes) {
+    for (; offset < run.end && looked_at < kNamedBytesMax; offset += kPieceBytes, looked_at += kPieceBytes) {
       const ByteSpan data = buffer.subspan(0, std::min(kPieceBytes, file.bytes() - offset));
       CO_TRY_VOID(file.read(offset, data));
       if (!is_all_zero(data)) digest += digest_of(offset, data);
@@ -203,7 +208,7 @@ Task<Result<std::string>> name_image(runtime::Runtime& runtime, const ImageFile&
     }
     if (run.begin >= file.bytes()) break;
   }
-  co_return image_name_of(digest);
+  co_return image_name_of(digest, file.bytes());
 }
 
 Task<Result<void>> ImageCopy::export_image() {

@@ -42,7 +42,8 @@ class ImageFile {
   std::string path_;
 };
 
-// Of a file that another program copies: as ImageCopy::image_name. Reads it whole.
+// Of a file that another program copies: as ImageCopy::image_name, but of its
+// first 256 MiB only.
 runtime::Task<Result<std::string>> name_image(runtime::Runtime& runtime, const ImageFile& file);
 
 class ImageCopy {
@@ -57,7 +58,8 @@ class ImageCopy {
   // Bytes of the image that are done or were skipped as zero, and those that were moved.
   uint64_t done_bytes() const { return done_bytes_; }
   uint64_t moved_bytes() const { return moved_bytes_; }
-  // After an import, what tells this content from other: for predictions, not for safety.
+  // After an import, what tells this content from other, empty where all of it is blank: for predictions, not for
+  // safety.
   std::string image_name() const;
 
  private:

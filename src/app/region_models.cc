@@ -56,13 +56,14 @@ Result<void> check_for_volumes(const policy::Model& model) {
 }
 
 Task<Result<meta::pb::Model>> RegionModels::add(const policy::Model& model, std::vector<std::byte> file,
-                                                std::string summary, uint64_t commit_timeout_ns) {
+                                                std::string summary, uint64_t commit_timeout_ns, bool online) {
   if (file.empty() || file.size() > meta::kModelBytesMax) {
     co_return fail(ErrorCode::kTooLarge, "model",
                    fmt::format("it has {}; a region keeps models of at most {}", format_size(file.size()),
                                format_size(meta::kModelBytesMax)));
   }
   Work work;
+  work.record.set_online(online);
   work.record.set_kind(policy::model_kind_name(model.shape.kind));
   work.record.set_symbols(symbols_name(model.shape.symbols));
   work.record.set_file_bytes(file.size());
@@ -87,7 +88,7 @@ Task<Result<meta::pb::Model>> RegionModels::add(const policy::Model& model, std:
   }
   CO_TRY_VOID(co_await put_record(work));
   // It is there; what is left behind of others goes at the next addition.
-  const Result<void> cleaned = co_await clean_up(work.record.kind());
+  const Result<void> cleaned = co_await clean_up(work.record, work.deadline_ns);
   if (!cleaned) LOG_WARN("old models stay for now: {}", cleaned.error().message());
   co_return work.record;
 }
@@ -96,9 +97,10 @@ Task<Result<meta::pb::Model>> RegionModels::add(const policy::Model& model, std:
 Task<Result<uint64_t>> RegionModels::next_number() {
   uint64_t newest = 0;
   const std::string prefix = meta::models_prefix();
-  CO_TRY(const meta::RangeResult record, co_await meta_.range(prefix, meta::prefix_end(prefix), 1, true));
+  CO_TRY(const meta::RangeResult record, co_await meta_.range(prefix, meta::prefix_end(prefix), 0));
   for (const meta::Entry& entry : record.entries) {
-    CO_TRY(newest, meta::number_of_key(entry.key));
+    const Result<uint64_t> number = meta::number_of_key(entry.key);  // what is no number is no model
+    if (number && *number <= INT64_MAX) newest = std::max(newest, *number);
   }
   const std::string parts = meta::model_parts_prefix();
   CO_TRY(const meta::RangeResult part, co_await meta_.range(parts, meta::prefix_end(parts), 1, true));
@@ -190,37 +192,37 @@ Task<Result<std::vector<std::byte>>> RegionModels::get(meta::pb::Model model) {
 Task<Result<void>> RegionModels::remove(uint64_t number) {
   CO_TRY(const std::optional<meta::Entry> entry, co_await meta_.get(meta::model_key(number)));
   if (!entry) co_return fail(no_such_model(number));
-  co_return co_await erase(number, entry->modified);
+  co_return co_await erase(number, entry->modified, runtime_.now_ns() + kCommitTimeoutNs);
 }
 
 // revision: of its record; 0: it has none.
-Task<Result<void>> RegionModels::erase(uint64_t number, meta::Revision revision) {
+Task<Result<void>> RegionModels::erase(uint64_t number, meta::Revision revision, uint64_t deadline_ns) {
   meta::Transaction transaction;
   transaction.compares.push_back(at_revision(meta::model_key(number), revision));
   transaction.operations.push_back(erase_of(meta::Operation::Kind::kErase, meta::model_key(number)));
   transaction.operations.push_back(erase_of(meta::Operation::Kind::kErasePrefix, meta::model_parts_prefix(number)));
-  const uint64_t deadline_ns = runtime_.now_ns() + kCommitTimeoutNs;
   CO_TRY(const meta::TransactionResult result,
          co_await meta::commit_settled(runtime_, meta_, std::move(transaction), deadline_ns));
   if (result.succeeded) co_return Result<void>();
   co_return fail(ErrorCode::kConflict, "model", fmt::format("model {} changed meanwhile; try again", number));
 }
 
-Task<Result<void>> RegionModels::clean_up(std::string kind) {
+Task<Result<void>> RegionModels::clean_up(meta::pb::Model added, uint64_t deadline_ns) {
   CO_TRY(std::vector<Listed> listed, co_await list());
   std::vector<Listed> of_kind;
   for (const Listed& one : listed) {
-    if (one.model.kind() == kind) of_kind.push_back(one);
+    const bool alike = one.model.kind() == added.kind() && one.model.online() == added.online();
+    if (alike) of_kind.push_back(one);
   }
   for (size_t i = 0; i + kKept < of_kind.size(); ++i) {
-    CO_TRY_VOID(co_await erase(of_kind[i].model.number(), of_kind[i].created));
+    CO_TRY_VOID(co_await erase(of_kind[i].model.number(), of_kind[i].created, deadline_ns));
   }
-  co_return co_await clean_up_parts(std::move(listed));
+  co_return co_await clean_up_parts(std::move(listed), deadline_ns);
 }
 
 // Parts without a record, of numbers so old that nobody is still adding them; if somebody is, the compares of the
 // record fail.
-Task<Result<void>> RegionModels::clean_up_parts(std::vector<Listed> listed) {
+Task<Result<void>> RegionModels::clean_up_parts(std::vector<Listed> listed, uint64_t deadline_ns) {
   uint64_t newest = 0;
   for (const Listed& one : listed) newest = std::max(newest, one.model.number());
   std::string begin = meta::model_parts_prefix();
@@ -235,7 +237,7 @@ Task<Result<void>> RegionModels::clean_up_parts(std::vector<Listed> listed) {
     const bool whole =
         std::any_of(listed.begin(), listed.end(), [number](const Listed& one) { return one.model.number() == number; });
     if (whole) continue;
-    CO_TRY_VOID(co_await erase(number, 0));
+    CO_TRY_VOID(co_await erase(number, 0, deadline_ns));
   }
   co_return Result<void>();
 }

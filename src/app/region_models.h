@@ -28,7 +28,7 @@ Result<void> check_for_volumes(const policy::Model& model);
 
 class RegionModels {
  public:
-  static constexpr uint32_t kKept = 3;  // of a kind
+  static constexpr uint32_t kKept = 3;  // of a kind and origin
 
   struct Listed {
     meta::pb::Model model;
@@ -37,9 +37,11 @@ class RegionModels {
 
   RegionModels(runtime::Runtime& runtime, meta::Meta& meta) : runtime_(runtime), meta_(meta) {}
   // file: what encode_model made of the model. summary: for people; what is not printable becomes a dot.
+  // online: by a driver; those of drivers and those of people do not push out each other.
   // kTooLarge beyond meta::kModelBytesMax; kTimeout when the outcome is not known by then.
   runtime::Task<Result<meta::pb::Model>> add(const policy::Model& model, std::vector<std::byte> file,
-                                             std::string summary, uint64_t commit_timeout_ns = 30'000'000'000);
+                                             std::string summary, uint64_t commit_timeout_ns = 30'000'000'000,
+                                             bool online = false);
   // By their age, the oldest first. Records that make no sense are left out with a warning.
   runtime::Task<Result<std::vector<Listed>>> list();
   // kNotFound; kCorrupt when it is not what its record says.
@@ -66,9 +68,9 @@ class RegionModels {
   // False: the number was taken by another at that moment.
   runtime::Task<Result<bool>> put_part(Work& work, uint64_t part);
   runtime::Task<Result<void>> put_record(Work& work);
-  runtime::Task<Result<void>> erase(uint64_t number, meta::Revision revision);
-  runtime::Task<Result<void>> clean_up(std::string kind);
-  runtime::Task<Result<void>> clean_up_parts(std::vector<Listed> listed);
+  runtime::Task<Result<void>> erase(uint64_t number, meta::Revision revision, uint64_t deadline_ns);
+  runtime::Task<Result<void>> clean_up(meta::pb::Model added, uint64_t deadline_ns);
+  runtime::Task<Result<void>> clean_up_parts(std::vector<Listed> listed, uint64_t deadline_ns);
 
   runtime::Runtime& runtime_;
   meta::Meta& meta_;

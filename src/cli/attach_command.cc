@@ -55,7 +55,7 @@ void add_attach_options(CLI::App& command, AttachOptions& options) {
   command.add_flag("--train-online", options.train_online,
                    "Train models on what is read, in the background; what does better goes live and into the region");
   command.add_option("--train-cpu", options.train_cpu_percent, "How much of one CPU training may take, over time")
-      ->check(CLI::Range(0.1, 100.0))
+      ->check(number_between(0.1, 100))
       ->type_name("PERCENT")
       ->capture_default_str();
   command

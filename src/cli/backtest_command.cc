@@ -204,7 +204,7 @@ void add_backtest_command(CLI::App& predict, Invocation& invocation) {
       ->add_option_function<double>(
           "--fetch-us", [options](const double& us) { options->fetch_us = us; },
           "What a fetch takes (default: as the volume's driver has measured)")
-      ->check(CLI::Range(0.0, 1e9))
+      ->check(number_between(0, 1e9))
       ->type_name("US");
   command->add_option("--budget", options->budget, "For wasted bytes (default: the volume's own)")
       ->check(one_of({"normal", "frugal"}))

@@ -81,8 +81,16 @@ Task<Result<void>> copy_raw(RegionSession& session, app::Attachment& attachment,
   }
   session.interrupt().on_request({});
   co_await drawing.finish();
-  work.image = copy.image_name();
+  if (work.image.empty()) work.image = copy.image_name();
   co_return result;
+}
+
+// Only where hints come from depends on it: without a name the import is as good.
+Task<std::string> name_of(RegionSession& session, std::string path) {
+  const Result<app::ImageFile> file = app::ImageFile::open_source(path);
+  if (!file) co_return std::string();
+  const Result<std::string> name = co_await app::name_image(session.runtime(), *file);
+  co_return name ? *name : std::string();
 }
 
 Task<Result<void>> copy_by_qemu_img(RegionSession& session, app::Attachment& attachment, CopyWork& work) {
@@ -107,10 +115,7 @@ Task<Result<void>> copy_by_qemu_img(RegionSession& session, app::Attachment& att
   if (!result && session.interrupt().requested())
     co_return fail(ErrorCode::kCancelled, "copy", std::string("interrupted"));
   if (result && work.into_volume) result = co_await attachment.driver().flush();
-  if (result && work.into_volume) {
-    CO_TRY(const app::ImageFile file, app::ImageFile::open_source(work.path));
-    CO_TRY(work.image, co_await app::name_image(session.runtime(), file));
-  }
+  if (result && work.into_volume && work.image.empty()) work.image = co_await name_of(session, work.path);
   co_return result;
 }
 
@@ -173,7 +178,7 @@ Task<Result<void>> import_image(RegionSession& session, ImportOptions options) {
   CO_TRY(const meta::pb::Volume volume,
          co_await volume::create_volume(session.runtime(), session.meta(), options.create));
 
-  CopyWork work{true, options.file, format.name, volume.name(), format.disk_bytes, false, {}};
+  CopyWork work{true, options.file, format.name, volume.name(), format.disk_bytes, false, options.create.image};
   const uint64_t began_ns = session.runtime().now_ns();
   uint64_t volume_bytes = 0;
   const Result<void> copied = co_await copy_attached(session, work, volume_bytes);

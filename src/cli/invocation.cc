@@ -151,6 +151,15 @@ CLI::Validator one_of(std::vector<std::string> values) {
   return member.description("");
 }
 
+CLI::Validator number_between(double min, double max) {
+  const auto check = [min, max](const std::string& text) {
+    double value = 0;
+    const bool good = CLI::detail::lexical_cast(text, value) && value >= min && value <= max;
+    return good ? std::string() : fmt::format("'{}' is not a number from {} to {}", text, min, max);
+  };
+  return {check, ""};
+}
+
 CLI::Option* add_volume_name(CLI::App& app, std::string& name) {
   const auto check = [](const std::string& text) {
     const Result<void> checked = check_name(text);

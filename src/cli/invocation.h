@@ -47,6 +47,8 @@ CLI::Option* add_duration_option(CLI::App& app, const std::string& name, uint64_
 std::string time_text(uint64_t wall_ns);
 // A check that the value is one of these; the option's type name says so in the help.
 CLI::Validator one_of(std::vector<std::string> values);
+// A number within the bounds; "nan" is none.
+CLI::Validator number_between(double min, double max);
 // A positional volume name, checked.
 CLI::Option* add_volume_name(CLI::App& app, std::string& name);
 

@@ -31,7 +31,7 @@ Json reliability_json(const app::pb::Prefetch& prefetch) {
 // Whose knowledge a driver began with, in words.
 std::string origin_of(const std::string& from) {
   if (from.starts_with("v-")) return "this volume";
-  if (from.starts_with("i-")) return "another VM of " + from.substr(2);
+  if (from.starts_with("i-")) return "VMs of image " + from.substr(2);
   return "nobody";
 }
 
@@ -132,6 +132,9 @@ Task<Result<void>> show_status(RegionSession& session, std::string name) {
                 {"stops", prefetch.stops()},
                 {"starts", prefetch.starts()},
                 {"reliability", reliability_json(prefetch)}};
+  value["recordings"] = prefetch.recordings();
+  value["recognised"] = prefetch.recognised();
+  value["learned_before"] = learned_json(status.learned());
   add_models(status, value);
   using enum Table::Align;
   Table table({{"STATED", kRight}, {"TRUE", kRight}, {"PAGES", kRight}, {""}});

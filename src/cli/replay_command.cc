@@ -191,7 +191,7 @@ void add_cache_option(CLI::App& command, const std::string& name, const std::str
 }
 
 void add_latency_options(CLI::App& command, ReplayCommandOptions& options) {
-  const CLI::Range range(0.0, 1e9);
+  const CLI::Validator range = number_between(0, 1e9);
   const auto add = [&](const char* name, double& us, const char* description) {
     command.add_option(name, us, description)->check(range)->type_name("US")->capture_default_str();
   };

@@ -82,9 +82,9 @@ const char* fault_of(const pb::LearnedRecord& record, const std::string& key) {
 }
 
 const char* fault_of(const pb::Model& record, const std::string& key) {
-  if (record.number() == 0 || key != model_key(record.number())) return "number";
-  if (record.kind().empty() || record.kind().size() > kModelNameBytesMax) return "kind";
-  if (record.symbols().empty() || record.symbols().size() > kModelNameBytesMax) return "symbols";
+  if (record.number() == 0 || record.number() > INT64_MAX || key != model_key(record.number())) return "number";
+  if (record.kind().size() > kModelNameBytesMax || !check_name(record.kind())) return "kind";
+  if (record.symbols().size() > kModelNameBytesMax || !check_name(record.symbols())) return "symbols";
   if (record.file_bytes() == 0 || record.file_bytes() > kModelBytesMax) return "size";
   if (record.summary().size() > kModelSummaryBytesMax) return "summary";
   return nullptr;

@@ -56,6 +56,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
           [this](uint64_t page) { cache_.expect(page); }),
       prefetch_ended_(runtime.executor()),
       learned_loaded_(runtime.executor()),
+      learned_saved_(runtime.executor()),
       flush_ended_(runtime.executor()),
       requests_(runtime.executor()),
       background_(runtime.executor()),
@@ -264,7 +265,7 @@ Task<Result<void>> DriverCore::detach() {
     clean = co_await flush_all();
   }
   stopping_.set();
-  if (clean && !options_.importing) co_await save_learned_state();
+  if (clean) runtime_.executor().spawn(save_learned_at_the_end());
   if (neural_ != nullptr) co_await neural_->stop();
   if (clean) {
     const uint64_t deadline_ns = runtime_.now_ns() + kCloseWaitNs;

@@ -73,7 +73,7 @@ class DriverCore final : public Driver, public LinkOwner {
   struct Part {
     uint16_t method = 0;
     uint64_t chunk = 0;
-    ByteSpan control;       // begins with a SessionName, filled in at each attempt
+    ByteSpan control;  // begins with a SessionName, filled in at each attempt
     ConstByteSpan data;
     ByteSpan data_into;
     ServerLink* link = nullptr;  // who answered, under which session
@@ -104,7 +104,9 @@ class DriverCore final : public Driver, public LinkOwner {
 
   // ---- what prefetching has learned (driver_learned.cc)
   runtime::Task<void> take_over_learned();
+  bool keeps_learned() const;
   runtime::Task<void> save_learned_state();
+  runtime::Task<void> save_learned_at_the_end();
   runtime::Task<void> keep_learned();
 
   // ---- data path (driver_io.cc)
@@ -172,7 +174,10 @@ class DriverCore final : public Driver, public LinkOwner {
   runtime::WaitQueue prefetch_ended_;
   runtime::Signal learned_loaded_;  // or it has turned out that there is nothing
   LearnedStatus learned_;
-  uint64_t learned_seen_ = 0;  // requests that went into what was saved last
+  uint64_t learned_seen_ = 0;      // requests that went into what was saved last
+  uint64_t learned_seen_min_ = 0;  // as many are wanted before anything is saved
+  bool saving_learned_ = false;
+  runtime::WaitQueue learned_saved_;
   std::function<void(const Access&)> access_sink_;
   std::unique_ptr<NeuralExpert> neural_;
   uint8_t neural_number_ = 0;  // among the prefetcher's experts
@@ -181,14 +186,14 @@ class DriverCore final : public Driver, public LinkOwner {
   SequenceWindow sequences_;
   uint64_t durable_sequence_ = 0;  // every write up to it is durable on every server (R-FLUSHMARK)
   uint64_t nonce_ = 2;
-  uint64_t flush_asked_ = 0;   // flushes wanted, and covered by one that has succeeded
+  uint64_t flush_asked_ = 0;  // flushes wanted, and covered by one that has succeeded
   uint64_t flush_done_ = 0;
   bool flushing_ = false;
   bool detaching_ = false;
   runtime::WaitQueue flush_ended_;
 
-  runtime::Gate requests_;      // clients' requests
-  runtime::Gate background_;    // everything else
+  runtime::Gate requests_;    // clients' requests
+  runtime::Gate background_;  // everything else
   runtime::Signal stopping_;
   runtime::Signal ended_;
   Error end_reason_{ErrorCode::kCancelled, "the driver is detached", 0, {}};

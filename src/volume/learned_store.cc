@@ -61,6 +61,7 @@ void pack_filter(const policy::LearnedState& state, meta::pb::LearnedState& mess
     message.add_recalibration(static_cast<int32_t>(std::lround(bin.bias * kBiasScale)));
     message.add_recalibration_samples(static_cast<uint32_t>(bin.samples));
   }
+  message.set_budget(state.budget);
   message.set_threshold(state.threshold);
   message.set_precision(state.precision);
   message.set_outcomes(state.outcomes);
@@ -87,6 +88,7 @@ Result<void> unpack_filter(const meta::pb::LearnedState& message, policy::Learne
     state.recalibration[static_cast<size_t>(i)] = {static_cast<double>(message.recalibration_samples(i)),
                                                    message.recalibration(i) / kBiasScale};
   }
+  state.budget = message.budget();
   state.threshold = message.threshold();
   state.precision = message.precision();
   state.outcomes = message.outcomes();
@@ -109,17 +111,25 @@ std::string packed_without(const policy::LearnedState& state, size_t recordings_
 }
 
 struct Subject {
-  std::string subject;
+  std::string subject;  // as in its key
   uint64_t bytes = 0;
   uint64_t saved_wall_ns = 0;
 };
+
+// When it was saved; a time ahead of ours, from a clock that was wrong, says nothing.
+uint64_t age_base(uint64_t saved_wall_ns, uint64_t now_ns) {
+  constexpr uint64_t kClocksApartNs = 60'000'000'000;
+  if (saved_wall_ns > now_ns + kClocksApartNs) return 0;
+  return std::min(saved_wall_ns, now_ns);
+}
 
 void erase(const std::string& subject, meta::Transaction& transaction) {
   transaction.operations.push_back({meta::Operation::Kind::kErase, meta::learned_key(subject), {}, 0});
   transaction.operations.push_back({meta::Operation::Kind::kErase, meta::learned_state_key(subject), {}, 0});
 }
 
-// The others that have to go so that `bytes` more have room, the oldest first.
+// The others that have to go so that `bytes` more have room, the oldest first. Volumes, whose states are saved often,
+// do not push out images, nor the other way around.
 void make_room(std::vector<Subject> others, uint64_t bytes, meta::Transaction& transaction) {
   std::sort(others.begin(), others.end(),
             [](const Subject& a, const Subject& b) { return a.saved_wall_ns < b.saved_wall_ns; });
@@ -180,12 +190,15 @@ std::string learned_subject_of_image(const std::string& image) { return "i-" + i
 Task<Result<std::optional<SavedLearned>>> load_learned(meta::Meta& meta, VolumeId volume, std::string image) {
   std::vector<std::string> subjects = {learned_subject(volume)};
   if (!image.empty()) subjects.push_back(learned_subject_of_image(image));
+  std::optional<Error> fault;
   for (const std::string& subject : subjects) {
     CO_TRY(const std::optional<meta::Entry> entry, co_await meta.get(meta::learned_state_key(subject)));
     if (!entry) continue;
-    CO_TRY(policy::LearnedState state, unpack_learned(entry->value));
-    co_return SavedLearned{std::move(state), subject};
+    Result<policy::LearnedState> state = unpack_learned(entry->value);
+    if (state) co_return SavedLearned{std::move(*state), subject};
+    fault = state.error();
   }
+  if (fault) co_return fail(std::move(*fault));
   co_return std::optional<SavedLearned>();
 }
 
@@ -198,14 +211,18 @@ Task<Result<void>> save_learned(runtime::Runtime& runtime, meta::Meta& meta, Lea
   meta::Revision before = 0;
   std::vector<Subject> others;
   for (const meta::Entry& entry : range.entries) {
-    CO_TRY(const meta::pb::LearnedRecord record, meta::decode<meta::pb::LearnedRecord>(entry));
+    const std::string subject = entry.key.substr(prefix.size());
+    const Result<meta::pb::LearnedRecord> record = meta::decode<meta::pb::LearnedRecord>(entry);
     if (entry.key != key) {
-      others.push_back({record.subject(), record.bytes(), record.saved_wall_ns()});
+      // What cannot be read counts as the oldest and largest.
+      if (subject[0] != learned.subject[0]) continue;
+      others.push_back({subject, record ? record->bytes() : kLearnedStateBytesMax,
+                        record ? age_base(record->saved_wall_ns(), now_ns) : 0});
       continue;
     }
     before = entry.modified;
-    const bool young = now_ns - std::min(record.saved_wall_ns(), now_ns) < learned.keep_others_ns;
-    if (young && record.volume() != learned.volume.value) co_return Result<void>();
+    const bool young = record && now_ns - age_base(record->saved_wall_ns(), now_ns) < learned.keep_others_ns;
+    if (young && record->volume() != learned.volume.value) co_return Result<void>();
   }
   meta::pb::LearnedRecord record;
   record.set_subject(learned.subject);

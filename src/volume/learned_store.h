@@ -17,7 +17,7 @@
 namespace foreshard::volume {
 
 inline constexpr uint64_t kLearnedStateBytesMax = 512u << 10;  // of one
-inline constexpr uint64_t kLearnedBytesMax = 64u << 20;        // of all in a region
+inline constexpr uint64_t kLearnedBytesMax = 32u << 20;        // of all volumes, and of all images of a region
 
 // At most kLearnedStateBytesMax: the oldest recordings, then the oldest requests are left out.
 std::string pack_learned(const policy::LearnedState& state);
@@ -32,7 +32,8 @@ struct SavedLearned {
   policy::LearnedState state;
   std::string subject;
 };
-// The volume's own, else the image's where there is an image; nothing when there is neither.
+// The volume's own, else the image's where there is an image; nothing when there is neither. kCorrupt, kUnsupported:
+// what is there is of no use.
 runtime::Task<Result<std::optional<SavedLearned>>> load_learned(meta::Meta& meta, VolumeId volume, std::string image);
 
 struct LearnedToSave {

@@ -27,6 +27,7 @@ policy::LearnedState random_state(uint64_t seed, size_t requests, size_t recordi
   for (policy::Recalibration::Bin& bin : state.recalibration) {
     bin = {static_cast<double>(random.below(400)), random.fraction() - 0.5};
   }
+  state.budget = "frugal";
   state.threshold = 0.7;
   state.precision = 0.55;
   state.outcomes = 4711;
@@ -51,6 +52,7 @@ TEST(LearnedStore, ComesBackAsItWas) {
   EXPECT_EQ(back->filter_examples, state.filter_examples);
   EXPECT_EQ(back->log, state.log);
   EXPECT_EQ(back->recordings, state.recordings);
+  EXPECT_EQ(back->budget, state.budget);
   EXPECT_EQ(back->threshold, state.threshold);
   EXPECT_EQ(back->precision, state.precision);
   EXPECT_EQ(back->outcomes, state.outcomes);
@@ -132,6 +134,12 @@ struct StoreProcess : runtime::SimProcess {
           co_await region.meta().get(meta::learned_state_key(learned_subject(VolumeId{volume})));
       EXPECT_EQ(entry && entry->has_value(), there) << volume;
     }
+    // Images have room of their own, and a record that cannot be read goes first.
+    meta::Transaction garbage;
+    garbage.operations.push_back(
+        {meta::Operation::Kind::kPut, meta::learned_key("v-damaged"), std::string("\xff\xff"), 0});
+    const Result<meta::TransactionResult> put = co_await region.meta().commit(std::move(garbage));
+    EXPECT_TRUE(put && put->succeeded);
     // Of an image, what another volume has saved lately stays.
     Result<void> saved = co_await save(1, "i-a", 10);
     EXPECT_TRUE(saved);
@@ -144,6 +152,21 @@ struct StoreProcess : runtime::SimProcess {
     EXPECT_TRUE(saved);
     entry = co_await region.meta().get(meta::learned_state_key("i-a"));
     EXPECT_EQ((*entry)->value.size(), 20u);
+    saved = co_await save(999, learned_subject(VolumeId{999}), kLearnedStateBytesMax);
+    EXPECT_TRUE(saved);
+    entry = co_await region.meta().get(meta::learned_key("v-damaged"));
+    EXPECT_TRUE(entry && !*entry);
+    EXPECT_EQ(co_await states(), kFit + 1);
+    // A damaged state of its own does not hide the image's.
+    const std::string good = pack_learned(random_state(9, 100, 1, 40));
+    for (const auto& [subject, state] : {std::pair{learned_subject(VolumeId{5}), std::string("junk")}, {"i-b", good}}) {
+      meta::Transaction transaction;
+      transaction.operations.push_back({meta::Operation::Kind::kPut, meta::learned_state_key(subject), state, 0});
+      const Result<meta::TransactionResult> written = co_await region.meta().commit(std::move(transaction));
+      EXPECT_TRUE(written);
+    }
+    const Result<std::optional<SavedLearned>> found = co_await load_learned(region.meta(), VolumeId{5}, "b");
+    EXPECT_TRUE(found && *found && (*found)->subject == "i-b");
     done = true;
   }
   runtime::SimRuntime& runtime;

@@ -6,7 +6,8 @@ namespace {
 constexpr double kTokensFirst = 64;
 constexpr double kTokensMax = 8192;
 constexpr double kPrecisionStep = 1.0 / 1024;
-constexpr uint64_t kOutcomesFirst = 128;  // before them precision is not known
+constexpr uint64_t kOutcomesFirst = 128;     // before them precision is not known
+constexpr uint64_t kOutcomesMax = 1u << 30;  // that are taken over: more say no more
 constexpr double kThresholdStep = 1.0 / 8192;
 constexpr double kThresholdMax = 1.3;
 
@@ -34,7 +35,7 @@ void Threshold::restore(double value, double precision, uint64_t outcomes) {
   if (!(value >= 0 && value <= kThresholdMax && precision >= 0 && precision <= 1)) return;
   value_ = std::clamp(value, base_, kThresholdMax);
   precision_ = precision;
-  outcomes_ = outcomes;
+  outcomes_ = std::min(outcomes, kOutcomesMax);
 }
 
 WasteBudget::WasteBudget(double share) : share_(share), tokens_(share > 0 ? kTokensFirst : 0) {}

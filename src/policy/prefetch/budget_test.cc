@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace foreshard::policy {
 namespace {
 
@@ -83,6 +85,21 @@ TEST(WasteBudget, DoesNotSaveUpForEver) {
   EXPECT_LE(budget.tokens(), 1u << 20);
   EXPECT_GT(budget.affordable(0, 0), 0u);
   EXPECT_EQ(budget.affordable(0, UINT64_MAX), 0u);
+}
+
+// Whatever somebody says was learned before, the threshold stays one.
+TEST(Threshold, TakesOverWithinItsBoundsOnly) {
+  for (const double value : {-1.0, 0.0, 0.7, 99.0, std::nan("")}) {
+    for (const double precision : {-1.0, 0.5, 2.0, std::nan("")}) {
+      for (const uint64_t outcomes : {uint64_t{0}, UINT64_MAX - 1, UINT64_MAX}) {
+        Threshold threshold(budget_settings(PrefetchBudget::kNormal));
+        threshold.restore(value, precision, outcomes);
+        for (int i = 0; i < 1000; ++i) threshold.learn(i % 2 == 0);
+        EXPECT_GE(threshold.value(), 0.6);
+        EXPECT_LE(threshold.value(), 1.3);
+      }
+    }
+  }
 }
 
 }  // namespace

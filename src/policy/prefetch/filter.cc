@@ -11,7 +11,8 @@ constexpr float kStepFirst = 0.15f;        // a new filter has everything to lea
 constexpr float kStepExamples = 16384.0f;  // after so many the step has come half of the way down
 constexpr float kSquaresFirst = 1.0f;
 constexpr float kSquaresMax = 4000.0f;  // no step is smaller than with this sum: the present counts more than the past
-constexpr float kValueMax = 30.0f;      // of a weight that is taken over
+constexpr uint64_t kLearnedMax = uint64_t{1} << 40;  // examples that are taken over: more say no more
+constexpr float kValueMax = 30.0f;                   // of a weight that is taken over
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
@@ -41,7 +42,7 @@ void OnlineFilter::learn(const FilterExample& example, bool used) {
 std::vector<FilterWeight> OnlineFilter::weights() const {
   std::vector<FilterWeight> learned;
   for (size_t place = 0; place < weights_.size(); ++place) {
-    if (weights_[place].squares == kSquaresFirst) continue;
+    if (weights_[place].squares == kSquaresFirst && weights_[place].value == 0) continue;
     learned.push_back({static_cast<uint16_t>(place), weights_[place].value, weights_[place].squares});
   }
   return learned;
@@ -55,7 +56,7 @@ void OnlineFilter::restore(const std::vector<FilterWeight>& weights, uint64_t le
     if (!(weight.squares >= kSquaresFirst && weight.squares <= kSquaresMax)) continue;
     weights_[weight.place] = {weight.value, weight.squares};
   }
-  learned_ = learned;
+  learned_ = std::min(learned, kLearnedMax);
 }
 
 }  // namespace foreshard::policy

@@ -21,6 +21,7 @@ struct LearnedState {
   uint64_t filter_examples = 0;
   std::vector<FilterWeight> filter;
   Recalibration::Bins recalibration{};
+  std::string budget;  // whose threshold it is; under another one it is not taken
   double threshold = 0, precision = 0;
   uint64_t outcomes = 0;           // that threshold and precision come from
   std::vector<LoggedRequest> log;  // the oldest first

@@ -22,6 +22,7 @@ constexpr uint32_t kExpectedPages = 16;      // of a candidate whose memory is w
 constexpr uint64_t kUnlikelyAfter = 50'000;  // examples; before, each is needed
 constexpr uint64_t kHorizonFirst = 32;
 constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
+constexpr uint32_t kTaughtPages = 64;     // of a request of the past, so that taking over takes some ms
 constexpr uint64_t kActiveRequests = 4096;
 constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
 constexpr uint64_t kStoppedShare = 8;     // of which one in so many is looked at still, in no rhythm
@@ -176,7 +177,9 @@ void Prefetcher::on_candidates(const Observation& observation, uint8_t expert, s
   candidates = candidates.first(std::min(candidates.size(), PredictorSet::kCandidatesMax));
   candidates_.assign(candidates.begin(), candidates.end());
   for (Candidate& candidate : candidates_) candidate.expert = expert;
+  late_ = true;
   consider(observation, to_fetch);
+  late_ = false;
 }
 
 PageState Prefetcher::state_of(uint64_t page) const {
@@ -232,12 +235,14 @@ void Prefetcher::describe(const Observation& observation, const Proposal& propos
                                        : 32 + std::min(log2_bucket(static_cast<uint64_t>(-step)), 31u);
   example.add(17, (age * 16 + count) * 4 + by);
   example.add(18, request * 64 + run_pages);
-  example.add(19, (std::min(stream.run(), 15u) * 64 + request) * 64 + std::min(stream.previous_pages(), 63u));
+  // Of the request before, which for a late candidate is not the one that it follows.
+  if (!late_)
+    example.add(19, (std::min(stream.run(), 15u) * 64 + request) * 64 + std::min(stream.previous_pages(), 63u));
   example.add(20, (in_region * 16 + offset) * 4 + by);
   example.add(21, around * 4 + by);
   example.add(22, (density * 4 + footprint) * 4 + by);
   example.add(23, static_cast<uint32_t>(page >> 10) * 4 + by);
-  example.add(24, (step_code * 16 + std::min(log2_bucket(observation.pages), 15u)) * 4 + by);
+  if (!late_) example.add(24, (step_code * 16 + std::min(log2_bucket(observation.pages), 15u)) * 4 + by);
   example.add(25, static_cast<uint32_t>(std::clamp<int64_t>(distance, -65, 65) + 65) * 4 + by);
   example.add(26, ((proposal.sources * 16 + std::min<uint32_t>(std::popcount(around), 8)) * 8 +
                    std::min(log2_bucket(run_pages), 7u)) *
@@ -301,21 +306,21 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
   decision.pages = static_cast<uint32_t>(numbers.size());
   decision.sources = pages[numbers[0]].sources;
   decision.verdict = kFetched;
-  bool probable = false;
-  for (size_t place = 0; place < numbers.size() && decision.verdict == kFetched; ++place) {
+  bool probable = false, refused = false;
+  for (size_t place = 0; place < numbers.size() && !refused; ++place) {
     const uint16_t i = numbers[place];
     weigh(observation, i);
     probable = probable || weighed_[i].probability >= kProbable;
     if (weighed_[i].issued) continue;
     decision.probability = weighed_[i].probability;
     decision.threshold = static_cast<float>(threshold_.of(pages[i].missing));
+    refused = true;
     if (decision.probability < decision.threshold) {
-      decision.verdict = kImprobable;
-      const size_t rest = std::min<size_t>(numbers.size() - place, kStandsForMax);
-      weighed_[i].example.weight = std::max(weighed_[i].example.weight, static_cast<uint8_t>(rest));
+      if (decision.verdict != kShadow) decision.verdict = kImprobable;
     } else if (mode_ != PrefetchMode::kOn) {
       decision.verdict = kShadow;
       issued_at_ = observed_;  // it has not stopped: it would fetch
+      refused = false;
     } else if (ledger_.in_flight() >= options_.in_flight_pages_max) {
       decision.verdict = kTooManyInFlight;
       ++refused_in_flight_;
@@ -327,7 +332,11 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
       weighed_[i].issued = true;
       issue_page(pages[i].page, to_fetch, first_range);
       ++decision.fetched;
+      refused = false;
     }
+    if (!refused) continue;
+    const size_t rest = std::min<size_t>(numbers.size() - place, kStandsForMax);
+    weighed_[i].example.weight = std::max(weighed_[i].example.weight, static_cast<uint8_t>(rest));
   }
   sieve_.learn(candidates_[proposals_.candidate(run)], probable);
 }
@@ -431,6 +440,7 @@ LearnedState Prefetcher::learned() const {
   state.filter_examples = filter_.learned();
   state.filter = filter_.weights();
   state.recalibration = recalibration_.bins();
+  state.budget = prefetch_budget_name(options_.budget);
   state.threshold = threshold_.value();
   state.precision = threshold_.precision();
   state.outcomes = threshold_.outcomes();
@@ -445,7 +455,8 @@ void Prefetcher::restore(const LearnedState& learned) {
   if ((names + ",").starts_with(learned.experts + ",") || (learned.experts + ",").starts_with(names + ",")) {
     filter_.restore(learned.filter, learned.filter_examples);
     recalibration_.restore(learned.recalibration);
-    threshold_.restore(learned.threshold, learned.precision, learned.outcomes);
+    if (learned.budget == prefetch_budget_name(options_.budget))
+      threshold_.restore(learned.threshold, learned.precision, learned.outcomes);
   }
   for (const LoggedRequest& request : learned.log) {
     Observation past;
@@ -454,7 +465,7 @@ void Prefetcher::restore(const LearnedState& learned) {
     past.pages = request.pages;
     if (!is_read(past)) continue;
     experts_.teach(past);
-    history_.touch(request.first_page, request.pages);
+    history_.touch(request.first_page, std::min(request.pages, kTaughtPages));
   }
   if (experts_.fingerprint() != nullptr) experts_.fingerprint()->restore(learned.recordings);
 }

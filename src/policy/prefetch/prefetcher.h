@@ -210,6 +210,7 @@ class Prefetcher {
   uint64_t unlikely_ = 0;                           // proposals hardly worth following
   uint64_t observed_ = 0, issued_at_ = 0;  // reads shown to the experts; the one at which something was issued last
   bool stopped_ = false;
+  bool late_ = false;  // what is considered at present are late candidates
   uint64_t stops_ = 0, starts_ = 0;
   uint64_t refused_budget_ = 0, refused_in_flight_ = 0;
 };

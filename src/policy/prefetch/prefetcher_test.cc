@@ -172,6 +172,17 @@ TEST(Prefetcher, LearnsAfterAChangeWhatItDidNotKnowBefore) {
   volume.expect_conserved();
 }
 
+// In shadow a run is followed as far as it would be fetched, not by its first page only.
+TEST(Prefetcher, ShadowFollowsWholeRuns) {
+  Volume shadow(Volume::options(PrefetchMode::kShadow)), on(Volume::options(PrefetchMode::kOn));
+  for (uint64_t i = 0; i < 3000; ++i) {
+    shadow.read(i * 8, 8);
+    on.read(i * 8, 8);
+  }
+  EXPECT_GT(shadow.statistics().total.shadow_used, 20'000u);
+  EXPECT_GT(on.statistics().total.used, 20'000u);
+}
+
 TEST(Prefetcher, RandomTrafficCostsTwoPercentAtMost) {
   for (const uint64_t pages : {uint64_t{20000}, uint64_t{1} << 24}) {
     Volume volume(Volume::options(PrefetchMode::kOn));
