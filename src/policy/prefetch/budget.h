@@ -14,6 +14,7 @@ enum class PrefetchBudget : uint8_t { kNormal, kFrugal };
 
 struct BudgetSettings {
   double threshold = 0;        // of the probability, for a large request
+  double small_share = 0;      // of that, at least, for a small one
   double precision_min = 0;    // below it the threshold rises
   double waste_share_max = 0;  // wasted pages as a share of the pages that the client read
 };
@@ -23,10 +24,15 @@ std::string_view prefetch_budget_name(PrefetchBudget budget);  // "normal", "fru
 class Threshold {
  public:
   explicit Threshold(const BudgetSettings& settings)
-      : base_(settings.threshold), precision_min_(settings.precision_min), value_(settings.threshold) {}
+      : base_(settings.threshold),
+        small_share_(settings.small_share),
+        precision_min_(settings.precision_min),
+        value_(settings.threshold) {}
   // Of a page whose request lacks so many pages, itself included. Never so much that nothing could pass: it is only
   // by what passes that the threshold learns that times are better.
-  double of(uint32_t missing) const { return std::min(value_ * missing / (kHalfPages + missing), kSure); }
+  double of(uint32_t missing) const {
+    return std::min(value_ * std::max(missing / (kHalfPages + missing), small_share_), kSure);
+  }
   double value() const { return value_; }
   double precision() const { return precision_; }
   uint64_t outcomes() const { return outcomes_; }
@@ -38,7 +44,7 @@ class Threshold {
  private:
   static constexpr double kHalfPages = 2;  // a request of so many asks for half of the threshold
   static constexpr double kSure = 0.97;    // what is as probable as this is always worth a fetch
-  double base_, precision_min_, value_;
+  double base_, small_share_, precision_min_, value_;
   double precision_ = 0;
   uint64_t outcomes_ = 0;
 };
