@@ -15,7 +15,7 @@ constexpr double kThresholdMax = 1.3;
 
 BudgetSettings budget_settings(PrefetchBudget budget) {
   if (budget == PrefetchBudget::kFrugal) {
-    return {.threshold = 0.75, .small_share = 0.5, .precision_min = 0.72, .waste_share_max = 0.25};
+    return {.threshold = 0.7, .small_share = 0.5, .precision_min = 0.7, .waste_share_max = 0.25};
   }
   return {.threshold = 0.6, .precision_min = 0.35, .waste_share_max = 1.0};
 }
