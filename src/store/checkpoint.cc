@@ -73,8 +73,9 @@ Checkpoint::Snapshot Checkpoint::take_snapshot(Chunk& chunk, Names names) {
     chunk.dirty.start_round({});
     if (PLANTED("slot reuse before sync")) slots_.release(snapshot.released, chunk.key.volume);
   }
-  snapshot.slot = chunk.slot;
   snapshot.data = chunk.data_pages();
+  // Without data the index names no slot: its place in the file may not be durable, and nobody would give it back.
+  snapshot.slot = snapshot.data.empty() ? kNoSlot : chunk.slot;
   chunk.exposed |= snapshot.data;
   if (chunk.slot != kNoSlot) {
     // What is being written right now will not match the checksums of this snapshot.
@@ -86,14 +87,15 @@ Checkpoint::Snapshot Checkpoint::take_snapshot(Chunk& chunk, Names names) {
     }
   }
   ChunkRecord record;
-  record.slot = chunk.slot;
-  record.generation = chunk.slot == kNoSlot ? 0 : chunk.generation;
+  record.slot = snapshot.slot;
+  record.generation = snapshot.slot == kNoSlot ? 0 : chunk.generation;
   record.epoch = chunk.version.epoch;
   record.sequence = chunk.version.sequence;
   record.names_from = chunk.names_from;
   record.map = chunk.map.words();
-  const bool nothing = chunk.slot == kNoSlot && chunk.map == PageMap() && chunk.version == Version();
-  if (!nothing) snapshot.value = encode_chunk(chunk_key(chunk.key), record, chunk.sums.get());
+  const bool nothing = snapshot.slot == kNoSlot && chunk.map == PageMap() && chunk.version == Version();
+  const PageSums* sums = snapshot.slot == kNoSlot ? nullptr : chunk.sums.get();
+  if (!nothing) snapshot.value = encode_chunk(chunk_key(chunk.key), record, sums);
   return snapshot;
 }
 
@@ -132,9 +134,9 @@ index::Batch Checkpoint::compose(std::vector<Snapshot>& snapshots) {
     } else {
       batch.put(chunk_key(chunk.key), std::move(snapshot.value));
     }
-    if (snapshot.released != kNoSlot) batch.erase(slot_key(snapshot.released));
-    if (snapshot.slot == kNoSlot) continue;
-    if (chunk.durable_slot != snapshot.slot) {
+    if (chunk.durable_slot == snapshot.slot) continue;
+    if (chunk.durable_slot != kNoSlot) batch.erase(slot_key(chunk.durable_slot));
+    if (snapshot.slot != kNoSlot) {
       const std::string key = slot_key(snapshot.slot);
       batch.put(key, encode_slot(key, {.generation = chunk.generation,
                                        .volume = chunk.key.volume.value,

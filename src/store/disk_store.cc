@@ -122,6 +122,8 @@ Task<Result<void>> DiskStore::write(ChunkKey key, Version version, uint32_t firs
   if (!guard.admitted()) co_return fail(ErrorCode::kStaleSession, "chunk write");
   if (chunk->slot == kNoSlot) {
     CO_TRY_VOID(take_slot(*chunk));
+  } else if (!files_.has(chunk->slot)) {  // the file was cut short: what it held is lost, new data are not to be
+    CO_TRY_VOID(files_.make_room(chunk->slot, options_.free_bytes_min));
   }
   const PageSet range = PageSet::range(first_page, pages);
   if (!chunk->dirty.missing(range & chunk->exposed).empty()) {
