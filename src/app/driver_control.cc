@@ -34,6 +34,7 @@ void fill_prefetch(const policy::PrefetchStatistics& statistics, pb::Prefetch& m
   fill_counts(statistics.total, *message.mutable_total());
   message.set_refused_budget(statistics.refused_budget);
   message.set_refused_in_flight(statistics.refused_in_flight);
+  message.set_crowded_requests(statistics.crowded);
   message.set_stops(statistics.stops);
   message.set_starts(statistics.starts);
   message.set_precision(statistics.precision());

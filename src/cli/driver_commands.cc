@@ -153,6 +153,7 @@ Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
                       {"shadow_precision", prefetch.shadow_precision()},
                       {"refused_budget", prefetch.refused_budget()},
                       {"refused_in_flight", prefetch.refused_in_flight()},
+                      {"crowded_requests", prefetch.crowded_requests()},
                       {"stops", prefetch.stops()},
                       {"starts", prefetch.starts()},
                       {"pages", counts_json(prefetch.total())},

@@ -212,11 +212,14 @@ Task<Result<void>> DriverCore::read_part(uint64_t first, ByteSpan into, bool kee
   part.control = bytes_of(request);
   part.data_into = into;
   const policy::FillGuard::Ticket ticket = fill_guard_.issue(first, request.pages);
+  const uint64_t asked_ns = runtime_.now_ns();
   const Result<rpc::Reply> answer = co_await perform(part);
   if (!answer) {
     tell_damage(part, answer.error());
     co_return fail(answer.error());
   }
+  const uint64_t now_ns = runtime_.now_ns();
+  prefetcher_.on_read(request.pages, now_ns - asked_ns, now_ns);
   const rpc::Reply& reply = *answer;
   if (reply.control.size() < sizeof(server::ReadReply)) co_return fail(ErrorCode::kInvalid, "read: short answer");
   if (load_object<server::ReadReply>(reply.control.span()).all_zero != 0) {

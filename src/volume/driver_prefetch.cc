@@ -67,7 +67,9 @@ Task<void> DriverCore::prefetch_range(policy::PageRange range) {
     good = fetched.has_value();
     const policy::PageRange part{page, static_cast<uint32_t>(part_end - page)};
     if (good) {
-      prefetcher_.on_fetched(part, std::max<uint64_t>(runtime_.now_ns() - asked_ns, 1));
+      const uint64_t now_ns = runtime_.now_ns();
+      prefetcher_.on_fetched(part, std::max<uint64_t>(now_ns - asked_ns, 1));
+      prefetcher_.on_read(part.pages, now_ns - asked_ns, now_ns);
       page = part_end;
     }
   }

@@ -25,7 +25,7 @@ constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
 constexpr uint32_t kTaughtPages = 64;     // of a request of the past, so that taking over takes some ms
 constexpr uint64_t kActiveRequests = 4096;
 constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
-constexpr uint64_t kStoppedShare = 8;     // of which one in so many is looked at still, in no rhythm
+constexpr uint64_t kStoppedShare = 8;     // of which, or of those that find the way full, one in so many is looked at
 constexpr uint64_t kLatencyShareUp = 32, kLatencyShareDown = 4;
 
 double share(uint64_t part, uint64_t rest) {
@@ -164,7 +164,9 @@ void Prefetcher::sift() {
 }
 
 void Prefetcher::consider(const Observation& observation, std::vector<PageRange>& to_fetch) {
-  if (stopped_ && mix64(observed_) % kStoppedShare != 0) return;
+  crowded_ = crowding_.full(observation.pages, observation.outstanding_pages + ledger_.in_flight());
+  crowded_requests_ += crowded_;
+  if ((stopped_ || crowded_) && mix64(observed_) % kStoppedShare != 0) return;
   sift();
   proposals_.gather(observation, candidates_, options_.volume_pages, [this](uint64_t page) { return state_of(page); });
   decide(observation, to_fetch);
@@ -316,9 +318,9 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     decision.threshold = static_cast<float>(threshold_.of(pages[i].missing));
     refused = true;
     if (decision.probability < decision.threshold) {
-      if (decision.verdict != kShadow) decision.verdict = kImprobable;
-    } else if (mode_ != PrefetchMode::kOn) {
-      decision.verdict = kShadow;
+      if (decision.verdict == kFetched) decision.verdict = kImprobable;
+    } else if (mode_ != PrefetchMode::kOn || crowded_) {
+      decision.verdict = crowded_ ? kCrowded : kShadow;
       issued_at_ = observed_;  // it has not stopped: it would fetch
       refused = false;
     } else if (ledger_.in_flight() >= options_.in_flight_pages_max) {
@@ -366,6 +368,7 @@ std::string_view verdict_name(PrefetchDecision::Verdict verdict) {
     case PrefetchDecision::Verdict::kImprobable: return "too improbable";
     case PrefetchDecision::Verdict::kOverBudget: return "over the budget of waste";
     case PrefetchDecision::Verdict::kTooManyInFlight: return "too many under way";
+    case PrefetchDecision::Verdict::kCrowded: return "the client keeps the way full";
   }
   return "";
 }
@@ -479,6 +482,7 @@ PrefetchStatistics Prefetcher::statistics() const {
   statistics.missed_requests = missed_requests_;
   statistics.refused_budget = refused_budget_;
   statistics.refused_in_flight = refused_in_flight_;
+  statistics.crowded = crowded_requests_;
   statistics.stops = stops_;
   statistics.starts = starts_;
   statistics.budget = options_.budget;

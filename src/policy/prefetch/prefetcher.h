@@ -32,6 +32,7 @@
 #include "policy/predict/predictor_set.h"
 #include "policy/prefetch/budget.h"
 #include "policy/prefetch/calibration.h"
+#include "policy/prefetch/crowding.h"
 #include "policy/prefetch/filter.h"
 #include "policy/prefetch/learned_state.h"
 #include "policy/prefetch/ledger.h"
@@ -72,6 +73,7 @@ struct PrefetchStatistics {
   PrefetchCounts total;
   uint64_t refused_budget = 0;     // pages that the budget of waste held back
   uint64_t refused_in_flight = 0;  // pages that would have exceeded the fetches in flight
+  uint64_t crowded = 0;            // read requests that found the way full (Crowding)
   uint64_t stops = 0, starts = 0;  // of fetching at all, for want of promise
   PrefetchBudget budget = PrefetchBudget::kNormal;
   double budget_tokens = 0;                   // pages that may be wasted now
@@ -90,7 +92,7 @@ struct PrefetchStatistics {
 
 // What was decided of one run of proposed pages, kept for those who ask why.
 struct PrefetchDecision {
-  enum class Verdict : uint8_t { kFetched, kShadow, kImprobable, kOverBudget, kTooManyInFlight };
+  enum class Verdict : uint8_t { kFetched, kShadow, kImprobable, kOverBudget, kTooManyInFlight, kCrowded };
   uint64_t time_ns = 0;       // of the request that led to it
   uint64_t trigger_page = 0;  // the first page of that request
   uint64_t first_page = 0;
@@ -125,6 +127,8 @@ class Prefetcher {
   }
   // latency_ns: since it was returned by on_access; 0: not known.
   void on_fetched(PageRange range, uint64_t latency_ns);
+  // Any read from a server took that long, on demand or ahead of it.
+  void on_read(uint64_t pages, uint64_t latency_ns, uint64_t now_ns) { crowding_.add(pages, latency_ns, now_ns); }
   void on_dropped(PageRange range);
   void on_first_use(uint64_t page);
   void on_wasted(uint64_t page, bool evicted);
@@ -194,6 +198,7 @@ class Prefetcher {
   Recalibration recalibration_;
   WasteBudget budget_;
   Threshold threshold_;
+  Crowding crowding_;
   uint8_t hint_expert_;
   std::vector<FilterExample> examples_;  // by the ledger's records
   std::vector<Candidate> candidates_;
@@ -210,6 +215,8 @@ class Prefetcher {
   uint64_t unlikely_ = 0;                           // proposals hardly worth following
   uint64_t observed_ = 0, issued_at_ = 0;  // reads shown to the experts; the one at which something was issued last
   bool stopped_ = false;
+  bool crowded_ = false;
+  uint64_t crowded_requests_ = 0;
   bool late_ = false;  // what is considered at present are late candidates
   uint64_t stops_ = 0, starts_ = 0;
   uint64_t refused_budget_ = 0, refused_in_flight_ = 0;
