@@ -45,6 +45,16 @@ void fill_prefetch(const policy::PrefetchStatistics& statistics, pb::Prefetch& m
   message.set_ece(statistics.ece);
   message.set_brier(statistics.brier);
   message.set_brier_base(statistics.brier_base);
+  pb::Warming& warming = *message.mutable_warming();
+  warming.set_pays(statistics.warming.pays);
+  warming.set_disk_share(statistics.warming.disk_share);
+  warming.set_threshold(statistics.warming.threshold);
+  warming.set_budget_tokens(statistics.warming.budget_tokens);
+  warming.set_issued(statistics.warming.issued);
+  warming.set_used(statistics.warming.used);
+  warming.set_wasted(statistics.warming.wasted);
+  warming.set_taken(statistics.warming.taken);
+  warming.set_in_flight(statistics.warming.in_flight);
   message.set_fetch_latency_ns(statistics.fetch_latency_ns);
   message.set_memory_bytes(statistics.memory_bytes);
   message.set_recordings(statistics.recordings);

@@ -39,6 +39,8 @@ void add_attach_options(CLI::App& command, AttachOptions& options) {
       ->check(one_of({"normal", "frugal"}))
       ->type_name("normal|frugal")
       ->capture_default_str();
+  command.add_flag("!--no-server-prefetch", options.warm_servers,
+                   "Do not prefetch into the servers' memory what is not probable enough for the cache");
   const std::span<const std::string_view> experts = policy::PredictorSet::names();
   command
       .add_option("--prefetch-experts", options.prefetch_experts,
@@ -144,6 +146,7 @@ Result<app::AttachmentOptions> attachment_options(const AttachOptions& options, 
   to.driver.zone = options.zone;
   to.driver.cache_bytes = options.cache_bytes;
   TRY(to.driver.prefetch, app::parse_prefetch_mode(options.prefetch));
+  to.driver.warm_servers = options.warm_servers;
   TRY(to.driver.prefetch_budget, app::parse_prefetch_budget(options.prefetch_budget));
   to.driver.prefetch_experts = options.prefetch_experts;
   choose_models(options, to);

@@ -14,6 +14,7 @@ struct AttachOptions {
   uint64_t cache_bytes = 256u << 20;
   std::string prefetch = "on";
   std::string prefetch_budget = "normal";
+  bool warm_servers = true;
   std::vector<std::string> prefetch_experts;
   std::string model;  // a file, or "region"
   bool train_online = false;

@@ -118,6 +118,14 @@ std::vector<std::string> counts_row(const std::string& name, const std::string& 
           settled > 0 ? fmt::format("{:.1f} %", 100 * static_cast<double>(used) / settled) : "-"};
 }
 
+Json warming_json(const app::pb::Warming& warming) {
+  return {{"pays", warming.pays()},           {"disk_share", warming.disk_share()},
+          {"threshold", warming.threshold()}, {"budget_tokens", warming.budget_tokens()},
+          {"issued", warming.issued()},       {"used", warming.used()},
+          {"wasted", warming.wasted()},       {"taken", warming.taken()},
+          {"in_flight", warming.in_flight()}};
+}
+
 Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
   CO_TRY(meta::pb::Attachment attachment, co_await attachment_of(session, name));
   CO_TRY(app::pb::DriverStatus status,
@@ -153,14 +161,20 @@ Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
                       {"shadow_precision", prefetch.shadow_precision()},
                       {"refused_budget", prefetch.refused_budget()},
                       {"refused_in_flight", prefetch.refused_in_flight()},
+                      {"servers_memory", warming_json(prefetch.warming())},
                       {"crowded_requests", prefetch.crowded_requests()},
                       {"stops", prefetch.stops()},
                       {"starts", prefetch.starts()},
                       {"pages", counts_json(prefetch.total())},
                       {"experts", experts}};
-  const std::string text = fmt::format("mode {}; {} of {} pages read were not in the cache; counts are pages\n",
-                                       prefetch.mode(), prefetch.missed_pages(), prefetch.read_pages()) +
-                           table.text();
+  const app::pb::Warming& warming = prefetch.warming();
+  const std::string text =
+      fmt::format("mode {}; {} of {} pages read were not in the cache; counts are pages\n", prefetch.mode(),
+                  prefetch.missed_pages(), prefetch.read_pages()) +
+      table.text() +
+      fmt::format("into the servers' memory: {} issued, {} used, {} wasted, {} taken into the cache later{}\n",
+                  warming.issued(), warming.used(), warming.wasted(), warming.taken(),
+                  warming.pays() ? "" : "; it does not pay at present");
   session.invocation().print(value, text);
   co_return Result<void>();
 }

@@ -33,6 +33,7 @@ struct CacheSize {
 struct ReplayCommandOptions {
   std::vector<std::string> files;
   CacheSize cache{.share = 0.05};
+  bool warm_servers = false;
   std::optional<CacheSize> server_cache;  // as large as the cache
   std::string prefetch;                   // empty: the table of all
   std::string replacement = "default";
@@ -92,6 +93,7 @@ ReplayRuns make_runs(const ReplayCommandOptions& options, const policy::ReplayOp
   policy::PrefetchChoice choice;
   choice.budget = options.budget == "frugal" ? policy::PrefetchBudget::kFrugal : policy::PrefetchBudget::kNormal;
   choice.model = options.trained;
+  choice.warms_server = options.warm_servers;
   choice.whole_files = format == policy::TraceFormat::kFileCsv;
   const Replacement replacement = options.replacement == "lru" ? Replacement::kLru : Replacement::kDefault;
   ReplayRuns runs(base, std::move(choice));
@@ -240,6 +242,8 @@ void add_replay_command(CLI::App& app, Invocation& invocation) {
   add_latency_options(*command, *options);
   add_cache_option(*command, "--server-cache", "The server's RAM for this volume (default: as --cache)", true,
                    [options](CacheSize size) { options->server_cache = size; });
+  command->add_flag("--warm-servers", options->warm_servers,
+                    "The experts prefetch into the server's RAM too, where its disk is a good part of a read");
   command->footer(
       "A read request misses if a page of it is neither in the cache nor on its way, and is late if one is still on\n"
       "its way. Writes go into the cache and never miss. Prefetch fires after a request, never inside it. PRECISION:\n"

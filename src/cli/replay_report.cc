@@ -86,6 +86,8 @@ Json row_json(const ReplayReport& report, const ReplayRow& row) {
           {"missed_bytes", result.read_missed_pages * kPageBytes},
           {"server_ram_pages", result.server_ram_pages},
           {"server_disk_pages", result.server_disk_pages},
+          {"warmed_pages", result.warmed_pages},
+          {"warmed_used_pages", result.facts.warming.used},
           {"mean_latency_us", microseconds(result.read_latency.mean_ns())},
           {"p50_latency_us", microseconds(static_cast<double>(result.read_latency.percentile_ns(0.5)))},
           {"p99_latency_us", microseconds(static_cast<double>(result.read_latency.percentile_ns(0.99)))},

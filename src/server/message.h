@@ -65,11 +65,12 @@ struct ReadRequest {
 static_assert(sizeof(ReadRequest) == 48);
 
 inline constexpr uint32_t kReadIsPrefetch = 1;  // nobody waits for it
+inline constexpr uint32_t kReadIsWarming = 2;   // into the server's cache; the answer has no data
 
 // Data: the pages, or nothing when all of them read as zero.
 struct ReadReply {
   uint32_t all_zero;
-  uint32_t reserved;
+  uint32_t disk_ns;  // what the reading from disk took; 0: they were in memory. At most 4 s
 };
 static_assert(sizeof(ReadReply) == 8);
 

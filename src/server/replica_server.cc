@@ -175,9 +175,11 @@ bool ReplicaServer::read_cached(const ReadRequest& r, ByteSpan into) {
 void ReplicaServer::fill_cache(const ReadRequest& r, ConstByteSpan data, policy::FillGuard::Ticket ticket) {
   const uint64_t first = first_key(r.name, r.chunk, r.first_page);
   if (!fill_guard_.unchanged(ticket, first, r.pages)) return;
+  const bool warming = (r.flags & kReadIsWarming) != 0;
   for (uint32_t i = 0; i < r.pages; ++i) {
-    if (!cache_.worth_inserting(first + i)) continue;  // the drivers have caches of their own
-    std::byte* place = cache_.insert(first + i, policy::Origin::kDemand);
+    if (warming && cache_.contains(first + i)) continue;
+    if (!warming && !cache_.worth_inserting(first + i)) continue;  // the drivers have caches of their own
+    std::byte* place = cache_.insert(first + i, warming ? policy::Origin::kPrefetch : policy::Origin::kDemand);
     if (place != nullptr) std::memcpy(place, data.data() + i * kPageBytes, kPageBytes);
   }
 }
@@ -188,37 +190,47 @@ void ReplicaServer::forget_cached(uint64_t first_key, uint64_t pages) {
   fill_guard_.changed(first_key, pages);
 }
 
+// From the store, and into the cache what that wants. Whether there is any data; else all of it reads as zero.
+Task<Result<bool>> ReplicaServer::read_stored(const ReadRequest& r, ByteSpan into) {
+  const policy::FillGuard::Ticket ticket = fill_guard_.issue(first_key(r.name, r.chunk, r.first_page), r.pages);
+  const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.chunk};
+  const Result<store::PageMap> states = co_await store_.read(key, r.first_page, into);
+  if (!states) {
+    if (states.error().code == ErrorCode::kLossy) co_return fail(from_store(states.error()));
+    if (states.error().code == ErrorCode::kCorrupt)
+      LOG_WARN("server {}: volume {} offset {}: {}", options_.id.value, r.name.volume,
+               byte_offset(r.chunk, states.error().id), states.error().message());
+    co_return fail(states.error());
+  }
+  if (!states->any_data()) co_return false;
+  fill_cache(r, into, ticket);
+  co_return true;
+}
+
 Task<Result<rpc::Reply>> ReplicaServer::on_read(rpc::Peer&, rpc::Request& request) {
   CO_TRY(const ReadRequest r, parse<ReadRequest>(request));
   if (!within_chunk(r.first_page, r.pages) || r.layer != 0) co_return fail(ErrorCode::kInvalid, "read: bad range");
   CO_TRY(Sessions::Work work, sessions_.enter(r.name));
   CO_TRY_VOID(check_hosted(VolumeId{r.name.volume}, r.chunk, 1));
   rpc::Reply reply;
+  const bool warming = (r.flags & kReadIsWarming) != 0;
   const size_t bytes = r.pages * kPageBytes;
-  const bool in_place = request.reply_into.size() >= bytes;
+  const bool in_place = !warming && request.reply_into.size() >= bytes;
   if (!in_place) reply.data = Buffer::allocate(bytes);
   const ByteSpan into = in_place ? request.reply_into.first(bytes) : reply.data.span();
+  ReadReply answer{0, 0};
   if (!read_cached(r, into)) {
-    const policy::FillGuard::Ticket ticket = fill_guard_.issue(first_key(r.name, r.chunk, r.first_page), r.pages);
-    const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.chunk};
-    const Result<store::PageMap> states = co_await store_.read(key, r.first_page, into);
-    if (!states) {
-      if (states.error().code == ErrorCode::kLossy) co_return fail(from_store(states.error()));
-      if (states.error().code == ErrorCode::kCorrupt)
-        LOG_WARN("server {}: volume {} offset {}: {}", options_.id.value, r.name.volume,
-                 byte_offset(r.chunk, states.error().id), states.error().message());
-      co_return fail(states.error());
-    }
-    if (!states->any_data()) {
-      reply.data = Buffer();
-      reply.control = Buffer::copy_of(object_bytes(ReadReply{1, 0}));
-      work.grant();
-      co_return reply;
-    }
-    fill_cache(r, into, ticket);
+    const uint64_t begin_ns = runtime_.now_ns();
+    CO_TRY(const bool any_data, co_await read_stored(r, into));
+    answer.all_zero = any_data ? 0 : 1;
+    answer.disk_ns = static_cast<uint32_t>(std::min<uint64_t>(runtime_.now_ns() - begin_ns, UINT32_MAX));
   }
-  reply.data_size = bytes;
-  reply.control = Buffer::copy_of(object_bytes(ReadReply{0, 0}));
+  if (warming || answer.all_zero != 0) {
+    reply.data = Buffer();
+  } else {
+    reply.data_size = bytes;
+  }
+  reply.control = Buffer::copy_of(object_bytes(answer));
   work.grant();
   co_return reply;
 }

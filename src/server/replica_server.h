@@ -70,6 +70,7 @@ class ReplicaServer {
   static bool queues();
   bool read_cached(const ReadRequest& r, ByteSpan into);
   void fill_cache(const ReadRequest& r, ConstByteSpan data, policy::FillGuard::Ticket ticket);
+  runtime::Task<Result<bool>> read_stored(const ReadRequest& r, ByteSpan into);
   void forget_cached(uint64_t first_key, uint64_t pages);
   // Turns a store's failure into what a driver can act on, and raises failed().
   Error from_store(Error error);

@@ -31,6 +31,7 @@ struct DriverOptions {
   uint64_t cache_bytes = 256u << 20;
   policy::PrefetchMode prefetch = policy::PrefetchMode::kOn;
   policy::PrefetchBudget prefetch_budget = policy::PrefetchBudget::kNormal;
+  bool warm_servers = true;  // prefetch into the servers' memory too, where that pays
   std::vector<std::string> prefetch_experts;  // of policy::PredictorSet::names(); none: all
   std::shared_ptr<policy::RunnableModel> model;  // a trained expert more; null: none yet
   std::string model_name;

@@ -72,6 +72,7 @@ policy::PrefetcherOptions DriverCore::prefetcher_options() const {
   policy::PrefetcherOptions options;
   options.mode = options_.prefetch;
   options.budget = options_.prefetch_budget;
+  options.warms_server = options_.warm_servers;
   options.experts = options_.prefetch_experts;
   options.volume = volume_id();
   options.volume_pages = (size_bytes_ + kPageBytes - 1) / kPageBytes;

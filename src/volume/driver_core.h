@@ -141,6 +141,7 @@ class DriverCore final : public Driver, public LinkOwner {
   void start_prefetches();
   bool on_its_way(uint64_t page) const;  // a prefetch of it is under way
   runtime::Task<void> prefetch_range(policy::PageRange range);
+  runtime::Task<void> warm_range(policy::PageRange range);
   runtime::Task<Result<void>> prefetch_part(uint64_t first, uint64_t pages);
   runtime::Task<bool> wait_for_prefetch(uint64_t page);
 

@@ -218,11 +218,12 @@ Task<Result<void>> DriverCore::read_part(uint64_t first, ByteSpan into, bool kee
     tell_damage(part, answer.error());
     co_return fail(answer.error());
   }
-  const uint64_t now_ns = runtime_.now_ns();
-  prefetcher_.on_read(request.pages, now_ns - asked_ns, now_ns);
   const rpc::Reply& reply = *answer;
   if (reply.control.size() < sizeof(server::ReadReply)) co_return fail(ErrorCode::kInvalid, "read: short answer");
-  if (load_object<server::ReadReply>(reply.control.span()).all_zero != 0) {
+  const auto answered = load_object<server::ReadReply>(reply.control.span());
+  const uint64_t now_ns = runtime_.now_ns();
+  prefetcher_.on_read(request.pages, now_ns - asked_ns, answered.disk_ns, now_ns);
+  if (answered.all_zero != 0) {
     std::memset(into.data(), 0, into.size());
   } else if (reply.data_size != into.size()) {
     co_return fail(ErrorCode::kInvalid, "read: short answer", reply.data_size);

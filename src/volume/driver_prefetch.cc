@@ -42,7 +42,10 @@ void DriverCore::set_model(std::shared_ptr<policy::RunnableModel> model, std::st
 }
 
 void DriverCore::start_prefetches() {
-  for (const policy::PageRange& range : to_fetch_) runtime_.executor().spawn(prefetch_range(range));
+  for (const policy::PageRange& range : to_fetch_) {
+    const bool here = range.destination == policy::Destination::kDriver;
+    runtime_.executor().spawn(here ? prefetch_range(range) : warm_range(range));
+  }
   to_fetch_.clear();
 }
 
@@ -67,13 +70,31 @@ Task<void> DriverCore::prefetch_range(policy::PageRange range) {
     good = fetched.has_value();
     const policy::PageRange part{page, static_cast<uint32_t>(part_end - page)};
     if (good) {
-      const uint64_t now_ns = runtime_.now_ns();
-      prefetcher_.on_fetched(part, std::max<uint64_t>(now_ns - asked_ns, 1));
-      prefetcher_.on_read(part.pages, now_ns - asked_ns, now_ns);
+      prefetcher_.on_fetched(part, std::max<uint64_t>(runtime_.now_ns() - asked_ns, 1));
       page = part_end;
     }
   }
   if (page < end) prefetcher_.on_dropped(policy::PageRange{page, static_cast<uint32_t>(end - page)});
+}
+
+// Into the server's memory. Nothing comes back, and nobody waits: what fails is left out.
+Task<void> DriverCore::warm_range(policy::PageRange range) {
+  if (const std::optional<runtime::Gate::Pass> pass = background_.enter()) {
+    const uint64_t end = range.first_page + range.pages;
+    for (uint64_t page = range.first_page; page < end;) {
+      const uint64_t part_end = std::min(end, chunk_end_page(page));
+      Volumelet* volumelet = map_.find(chunk_of(page));
+      if (volumelet == nullptr || volumelet->link == nullptr || !volumelet->link->ready()) break;
+      server::ReadRequest request{};
+      request.chunk = chunk_of(page);
+      request.first_page = static_cast<uint32_t>(page % kPagesPerChunk);
+      request.pages = static_cast<uint32_t>(part_end - page);
+      request.flags = server::kReadIsPrefetch | server::kReadIsWarming;
+      (void)co_await volumelet->link->call(server::kMethodRead, bytes_of(request), {}, {});
+      page = part_end;
+    }
+  }
+  prefetcher_.on_warmed(range);
 }
 
 bool DriverCore::on_its_way(uint64_t page) const {
@@ -102,6 +123,7 @@ Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
   request.flags = server::kReadIsPrefetch;
   Buffer data = Buffer::allocate(pages * kPageBytes);
   const uint64_t session = link.session();
+  const uint64_t asked_ns = runtime_.now_ns();
   const policy::FillGuard::Ticket ticket = fill_guard_.issue(first, pages);
   prefetching_[first] = std::max(prefetching_[first], first + pages);
   Result<rpc::Reply> answer = co_await link.call(server::kMethodRead, bytes_of(request), {}, data.span());
@@ -111,7 +133,10 @@ Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
   CO_TRY(const rpc::Reply reply, std::move(answer));
   if (!link.ready() || link.session() != session) co_return fail(ErrorCode::kStaleSession, "prefetch: old session");
   if (reply.control.size() < sizeof(server::ReadReply)) co_return fail(ErrorCode::kInvalid, "read: short answer");
-  if (load_object<server::ReadReply>(reply.control.span()).all_zero != 0) {
+  const auto answered = load_object<server::ReadReply>(reply.control.span());
+  const uint64_t now_ns = runtime_.now_ns();
+  prefetcher_.on_read(pages, now_ns - asked_ns, answered.disk_ns, now_ns);
+  if (answered.all_zero != 0) {
     std::memset(data.data(), 0, data.size());
   } else if (reply.data_size != data.size()) {
     co_return fail(ErrorCode::kInvalid, "read: short answer", reply.data_size);

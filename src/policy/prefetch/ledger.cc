@@ -40,7 +40,7 @@ PrefetchLedger::Entry* PrefetchLedger::find(uint64_t page) {
   return entry.sequence == 0 ? nullptr : &entry;
 }
 
-uint32_t PrefetchLedger::issue(uint64_t page, uint8_t expert, uint8_t confidence, bool shadow) {
+uint32_t PrefetchLedger::issue(uint64_t page, uint8_t expert, uint8_t confidence, bool shadow, uint8_t tag) {
   ASSERT(expert < kExpertsMax, expert);
   Ring& ring = shadow ? shadow_ : issued_;
   if (ring.next - ring.oldest == ring.records.size()) write_off_oldest(ring);
@@ -58,6 +58,7 @@ uint32_t PrefetchLedger::issue(uint64_t page, uint8_t expert, uint8_t confidence
   entry.expert = expert;
   entry.confidence = confidence & kConfidenceMax;
   entry.settled = false;
+  entry.tag = tag;
   ring.records[ring.next % ring.records.size()] = {page, clock_};
   ++ring.next;
   ++live_;
@@ -180,7 +181,8 @@ void PrefetchLedger::give_outcome(Entry& entry, bool used) {
                        .confidence = static_cast<uint8_t>(entry.confidence),
                        .used = used,
                        .shadow = entry.state == State::kShadow,
-                       .late = entry.settled});
+                       .late = entry.settled,
+                       .tag = entry.tag});
   entry.settled = true;
 }
 

@@ -43,6 +43,7 @@ class PrefetchLedger {
     bool used = false;
     bool shadow = false;
     bool late = false;  // an issued page given as not used was used after all
+    uint8_t tag = 0;    // as it was issued
   };
 
   // How many pages at most are remembered that were issued, and that were issued in shadow.
@@ -63,7 +64,14 @@ class PrefetchLedger {
   // what is written off for it is the last that means the other. `confidence`: at most kConfidenceMax.
   static constexpr uint8_t kConfidenceMax = 127;
   uint32_t records() const { return static_cast<uint32_t>(issued_.records.size() + shadow_.records.size()); }
-  uint32_t issue(uint64_t page, uint8_t expert, uint8_t confidence, bool shadow);
+  // `tag`: what the owner wants to be told again.
+  uint32_t issue(uint64_t page, uint8_t expert, uint8_t confidence, bool shadow, uint8_t tag = 0);
+  // Of a page that is contained, else 0.
+  uint8_t tag(uint64_t page) const {
+    if (live_ == 0) return 0;
+    const Entry& entry = table_[locate(page)];
+    return entry.sequence == 0 ? 0 : entry.tag;
+  }
   // The page has arrived in the cache, or will not.
   void fetched(uint64_t page);
   void dropped(uint64_t page);
@@ -102,7 +110,7 @@ class PrefetchLedger {
     uint8_t expert = 0;
     uint8_t confidence : 7 = 0;
     bool settled : 1 = false;  // its outcome has been given
-    uint8_t padding = 0;
+    uint8_t tag = 0;
   };
   static_assert(sizeof(Entry) == 16);
   struct Record {

@@ -16,6 +16,7 @@ constexpr uint64_t kIssuedMax = 1u << 16;
 constexpr uint64_t kShadowRecords = 1u << 13;
 constexpr float kUnlikelyBelow = 0.2f;  // of such proposals one in kUnlikelyShare is followed and stands for the others
 constexpr uint8_t kUnlikelyShare = 4;
+constexpr uint8_t kWarmed = 1;               // a tag in the ledger: it went into the server's memory
 constexpr size_t kStandsForMax = 4;          // pages of a refused request that its front stands for
 constexpr float kProbable = 0.2f;            // such a page may be worth a fetch, alone
 constexpr uint32_t kExpectedPages = 16;      // of a candidate whose memory is waited for together
@@ -72,9 +73,11 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
       ledger_(std::clamp(options.cache_pages, kIssuedMin, kIssuedMax), kShadowRecords),
       budget_(budget_settings(options.budget).waste_share_max),
       threshold_(budget_settings(options.budget)),
+      warming_(budget_settings(options.budget)),
       hint_expert_(kExpertsMax - 1),
       examples_(ledger_.records()) {
   candidates_.reserve(PredictorSet::kCandidatesMax * 2);
+  warming_.set_enabled(options.warms_server);
 }
 
 uint64_t Prefetcher::memory_bytes_max() const {
@@ -94,6 +97,7 @@ void Prefetcher::learn() {
   for (const PrefetchLedger::Outcome& outcome : ledger_.outcomes()) {
     if (outcome.expert == hint_expert_) continue;
     if (!outcome.late) filter_.learn(examples_[outcome.record], outcome.used);
+    if (outcome.tag == kWarmed) warming_.outcome(outcome.used);
     if (outcome.shadow) continue;
     const double probability = examples_[outcome.record].probability / double{FilterExample::kProbabilityMax};
     const double stated = outcome.confidence / double{PrefetchLedger::kConfidenceMax};
@@ -122,6 +126,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   experts_.expect(observation);
   history_.expect(observation.first_page);
   budget_.earn(unearned_pages_);
+  warming_.earn(unearned_pages_);
   read_pages_ += std::exchange(unearned_pages_, 0);
   missed_pages_ += observation.missed_pages;
   missed_requests_ += observation.missed_pages != 0;
@@ -262,14 +267,15 @@ void Prefetcher::weigh(const Observation& observation, size_t proposal) {
   weighed.probability = filter_.probability(weighed.example);
 }
 
-void Prefetcher::record(size_t proposal, bool shadow) {
+void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag) {
   const Proposal& page = proposals_.pages()[proposal];
   Weighed& weighed = weighed_[proposal];
   weighed.example.probability = static_cast<uint8_t>(weighed.probability * FilterExample::kProbabilityMax + 0.5f);
   const double stated = recalibration_.correct(weighed.probability);
   const auto confidence = static_cast<uint8_t>(stated * PrefetchLedger::kConfidenceMax + 0.5);
   const auto expert = static_cast<uint8_t>(page.opinion[0].source / 2);
-  const uint32_t number = ledger_.issue(page.page, expert, confidence, shadow);
+  if (ledger_.tag(page.page) == kWarmed) warming_.take();
+  const uint32_t number = ledger_.issue(page.page, expert, confidence, shadow, tag);
   learn();  // what was written off to make room names the example that lies there still
   examples_[number] = weighed.example;
   if (!shadow) last_issue_[expert] = issued_at_ = observed_;
@@ -308,7 +314,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
   decision.pages = static_cast<uint32_t>(numbers.size());
   decision.sources = pages[numbers[0]].sources;
   decision.verdict = kFetched;
-  bool probable = false, refused = false;
+  bool probable = false, refused = false, warming = false;
   for (size_t place = 0; place < numbers.size() && !refused; ++place) {
     const uint16_t i = numbers[place];
     weigh(observation, i);
@@ -317,7 +323,8 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     decision.probability = weighed_[i].probability;
     decision.threshold = static_cast<float>(threshold_.of(pages[i].missing));
     refused = true;
-    if (decision.probability < decision.threshold) {
+    if (warming) {  // the rest of a request is worth nothing in the cache without its front
+    } else if (decision.probability < decision.threshold) {
       if (decision.verdict == kFetched) decision.verdict = kImprobable;
     } else if (mode_ != PrefetchMode::kOn || crowded_) {
       decision.verdict = crowded_ ? kCrowded : kShadow;
@@ -332,11 +339,19 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     } else {
       record(i, false);
       weighed_[i].issued = true;
-      issue_page(pages[i].page, to_fetch, first_range);
+      issue_page(pages[i].page, Destination::kDriver, to_fetch, first_range);
       ++decision.fetched;
       refused = false;
     }
     if (!refused) continue;
+    if (decision.verdict != kTooManyInFlight && warm(i)) {
+      warming = true;
+      refused = false;
+      decision.verdict = kWarmed;
+      ++decision.warmed;
+      issue_page(pages[i].page, Destination::kServer, to_fetch, first_range);
+      continue;
+    }
     const size_t rest = std::min<size_t>(numbers.size() - place, kStandsForMax);
     weighed_[i].example.weight = std::max(weighed_[i].example.weight, static_cast<uint8_t>(rest));
   }
@@ -368,20 +383,35 @@ std::string_view verdict_name(PrefetchDecision::Verdict verdict) {
     case PrefetchDecision::Verdict::kImprobable: return "too improbable";
     case PrefetchDecision::Verdict::kOverBudget: return "over the budget of waste";
     case PrefetchDecision::Verdict::kTooManyInFlight: return "too many under way";
+    case PrefetchDecision::Verdict::kWarmed: return "into the server's memory";
     case PrefetchDecision::Verdict::kCrowded: return "the client keeps the way full";
   }
   return "";
 }
 
-void Prefetcher::issue_page(uint64_t page, std::vector<PageRange>& to_fetch, size_t first_range) {
+// Not for the driver's cache; perhaps for the server's.
+bool Prefetcher::warm(size_t proposal) {
+  const Proposal& page = proposals_.pages()[proposal];
+  if (mode_ != PrefetchMode::kOn || crowded_ || !warming_.allows(weighed_[proposal].probability, page.missing))
+    return false;
+  if (page.followed && ledger_.tag(page.page) == kWarmed) return false;
+  record(proposal, true, kWarmed);
+  weighed_[proposal].issued = true;
+  issued_at_ = observed_;
+  warming_.issue();
+  return true;
+}
+
+void Prefetcher::issue_page(uint64_t page, Destination destination, std::vector<PageRange>& to_fetch,
+                            size_t first_range) {
   if (to_fetch.size() > first_range) {
     PageRange& last = to_fetch.back();
-    if (last.first_page + last.pages == page && page % kPagesPerChunk != 0) {
+    if (last.first_page + last.pages == page && page % kPagesPerChunk != 0 && last.destination == destination) {
       ++last.pages;
       return;
     }
   }
-  to_fetch.push_back({page, 1});
+  to_fetch.push_back({page, 1, destination});
 }
 
 void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
@@ -395,8 +425,9 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
       ++refused_in_flight_;
       continue;
     }
+    if (ledger_.tag(page) == kWarmed) warming_.take();
     ledger_.issue(page, hint_expert_, 0, !issue);
-    if (issue) issue_page(page, to_fetch, first_range);
+    if (issue) issue_page(page, Destination::kDriver, to_fetch, first_range);
   }
   learn();
 }
@@ -492,6 +523,7 @@ PrefetchStatistics Prefetcher::statistics() const {
   statistics.brier = calibration_.brier();
   statistics.brier_base = calibration_.brier_base();
   statistics.reliability = calibration_.bins();
+  statistics.warming = warming_.statistics();
   statistics.fetch_latency_ns = fetch_latency_ns_;
   if (const FingerprintPredictor* fingerprint = experts_.fingerprint()) {
     statistics.recordings = fingerprint->known();

@@ -38,14 +38,18 @@
 #include "policy/prefetch/ledger.h"
 #include "policy/prefetch/proposals.h"
 #include "policy/prefetch/sieve.h"
+#include "policy/prefetch/warming.h"
 
 namespace foreshard::policy {
 
 enum class PrefetchMode : uint8_t { kOff, kShadow, kOn };
 
+enum class Destination : uint8_t { kDriver, kServer };  // whose memory
+
 struct PageRange {
   uint64_t first_page = 0;
   uint32_t pages = 0;
+  Destination destination = Destination::kDriver;
   bool operator==(const PageRange&) const = default;
 };
 
@@ -56,6 +60,7 @@ struct PrefetcherOptions {
   uint64_t cache_pages = 65536;         // of the cache that it fills; 0: prefetching is off
   uint32_t in_flight_pages_max = 4096;  // fetches not yet answered
   PrefetchBudget budget = PrefetchBudget::kNormal;
+  bool warms_server = false;         // what is not probable enough for the cache may go into the server's memory
   bool watch_hits = false;           // plain hits teach too: for whole files, where they tell what follows
   std::vector<std::string> experts;  // of PredictorSet's names; none: all
 };
@@ -80,6 +85,7 @@ struct PrefetchStatistics {
   double threshold = 0;                       // of the probability, for a large request
   double ece = 0, brier = 0, brier_base = 0;  // of the stated probabilities of issued pages (Calibration)
   std::array<CalibrationBin, Calibration::kBins> reliability{};
+  WarmingStatistics warming;
   uint64_t fetch_latency_ns = 0;            // smoothed
   uint32_t recordings = 0, recognised = 0;  // boots and jobs known, and of those that are seen at present
   uint64_t memory_bytes = 0;                // of which it may take at most
@@ -92,12 +98,13 @@ struct PrefetchStatistics {
 
 // What was decided of one run of proposed pages, kept for those who ask why.
 struct PrefetchDecision {
-  enum class Verdict : uint8_t { kFetched, kShadow, kImprobable, kOverBudget, kTooManyInFlight, kCrowded };
+  enum class Verdict : uint8_t { kFetched, kShadow, kImprobable, kOverBudget, kTooManyInFlight, kCrowded, kWarmed };
   uint64_t time_ns = 0;       // of the request that led to it
   uint64_t trigger_page = 0;  // the first page of that request
   uint64_t first_page = 0;
   uint32_t pages = 0;     // of the run that lack
-  uint32_t fetched = 0;   // of those
+  uint32_t fetched = 0;   // of those, into the cache
+  uint32_t warmed = 0;    // and into the server's memory
   float probability = 0;  // of the first page that was refused, or of the last one
   float threshold = 0;    // asked of it
   uint32_t sources = 0;   // expert * 2 + rank, a bit each
@@ -127,8 +134,13 @@ class Prefetcher {
   }
   // latency_ns: since it was returned by on_access; 0: not known.
   void on_fetched(PageRange range, uint64_t latency_ns);
-  // Any read from a server took that long, on demand or ahead of it.
-  void on_read(uint64_t pages, uint64_t latency_ns, uint64_t now_ns) { crowding_.add(pages, latency_ns, now_ns); }
+  // Any read from a server took that long, on demand or ahead of it; of that its disk so much, 0: it had it in memory.
+  void on_read(uint64_t pages, uint64_t latency_ns, uint64_t disk_ns, uint64_t now_ns) {
+    crowding_.add(pages, latency_ns, now_ns);
+    warming_.on_read(latency_ns, disk_ns);
+  }
+  // What was to go into the server's memory has arrived there, or has not.
+  void on_warmed(PageRange range) { warming_.arrived(range.pages); }
   void on_dropped(PageRange range);
   void on_first_use(uint64_t page);
   void on_wasted(uint64_t page, bool evicted);
@@ -171,8 +183,9 @@ class Prefetcher {
   void weigh(const Observation& observation, size_t proposal);
   void decide(const Observation& observation, std::vector<PageRange>& to_fetch);
   void decide_run(const Observation& observation, size_t run, std::vector<PageRange>& to_fetch);
-  void record(size_t proposal, bool shadow);
-  void issue_page(uint64_t page, std::vector<PageRange>& to_fetch, size_t first_range);
+  void record(size_t proposal, bool shadow, uint8_t tag = 0);
+  bool warm(size_t proposal);
+  void issue_page(uint64_t page, Destination destination, std::vector<PageRange>& to_fetch, size_t first_range);
   void learn();
   PageState state_of(uint64_t page) const;
   uint64_t horizon() const;
@@ -199,6 +212,7 @@ class Prefetcher {
   WasteBudget budget_;
   Threshold threshold_;
   Crowding crowding_;
+  Warming warming_;
   uint8_t hint_expert_;
   std::vector<FilterExample> examples_;  // by the ledger's records
   std::vector<Candidate> candidates_;

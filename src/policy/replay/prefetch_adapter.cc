@@ -11,6 +11,7 @@ PrefetcherOptions options_of(const PrefetchChoice& choice) {
   options.cache_pages = choice.cache_pages;
   options.experts = choice.experts;
   options.budget = choice.budget;
+  options.warms_server = choice.warms_server;
   options.watch_hits = choice.whole_files;
   return options;
 }
@@ -31,6 +32,10 @@ class PrefetchAdapter final : public ReplayPrefetch {
   void on_dropped(PageRange range) override { prefetcher_.on_dropped(range); }
   void on_first_use(uint64_t page) override { prefetcher_.on_first_use(page); }
   void on_wasted(uint64_t page, bool evicted) override { prefetcher_.on_wasted(page, evicted); }
+  void on_read(uint64_t latency_ns, uint64_t disk_ns) override {
+    prefetcher_.on_read(0, latency_ns, disk_ns, 0);  // there are no queues in a replay
+  }
+  void on_warmed(PageRange range) override { prefetcher_.on_warmed(range); }
   PrefetchFacts facts() const override {
     const PrefetchStatistics statistics = prefetcher_.statistics();
     PrefetchFacts facts;
@@ -38,6 +43,7 @@ class PrefetchAdapter final : public ReplayPrefetch {
     facts.brier = statistics.brier;
     facts.brier_base = statistics.brier_base;
     facts.reliability = statistics.reliability;
+    facts.warming = statistics.warming;
     facts.memory_bytes = statistics.memory_bytes;
     return facts;
   }

@@ -14,6 +14,7 @@ struct PrefetchChoice {
   std::vector<std::string> experts;  // empty: all
   PrefetchBudget budget = PrefetchBudget::kNormal;
   uint64_t cache_pages = 0;
+  bool warms_server = false;  // the second destination: the server's RAM
   bool whole_files = false;  // the trace is of files, where plain hits tell what follows
   std::shared_ptr<RunnableModel> model;  // a trained expert more, where all take part; null: none
 };

@@ -119,7 +119,13 @@ void Replay::read(Observation& observation) {
     ++result_.missed_pages;
     ++result_.read_missed_pages;
     // The pages of a request are asked for side by side.
-    wait_ns = std::max(wait_ns, server_read_ns(page));
+    const uint64_t disk_pages = result_.server_disk_pages;
+    const uint64_t read_ns = server_read_ns(page);
+    if (prefetch_ != nullptr) {
+      const uint64_t disk_ns = result_.server_disk_pages > disk_pages ? options_.latency.disk_alone_ns() : 0;
+      timed([&] { prefetch_->on_read(read_ns, disk_ns); });
+    }
+    wait_ns = std::max(wait_ns, read_ns);
     cache_->insert(page, Origin::kDemand);
   }
   observation.outstanding_pages = observation.missed_pages;
@@ -145,8 +151,22 @@ void Replay::write(Observation& observation) {
 void Replay::observe(const Observation& observation) {
   to_fetch_.clear();
   timed([&] { prefetch_->on_access(observation, to_fetch_); });
-  for (const PageRange range : to_fetch_) start_fetch(range);
+  for (const PageRange range : to_fetch_) {
+    if (range.destination == Destination::kServer) {
+      warm(range);
+    } else {
+      start_fetch(range);
+    }
+  }
   deliver();
+}
+
+// The server's disk is taken to be fast enough: it is there before the next request.
+void Replay::warm(PageRange range) {
+  for (uint64_t page = range.first_page; page < range.first_page + range.pages; ++page)
+    if (!server_cache_.find(page).found) server_cache_.insert(page, Origin::kPrefetch);
+  result_.warmed_pages += range.pages;
+  prefetch_->on_warmed(range);
 }
 
 void Replay::start_fetch(PageRange range) {

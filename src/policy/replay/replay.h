@@ -35,6 +35,8 @@ struct LatencyModel {
   uint64_t server_ram_ns = 60'000;    // one that the server holds in RAM, with the way there in the own zone
   uint64_t server_disk_ns = 160'000;  // one that it reads from its disk
   uint64_t zone_ns = 0;               // the way to another zone, on top
+  // Of a read from disk, what the RAM would have spared.
+  uint64_t disk_alone_ns() const { return server_disk_ns - std::min(server_disk_ns, server_ram_ns); }
 };
 
 struct ReplayOptions {
@@ -54,6 +56,7 @@ struct ReplayResult {
   uint64_t prefetched_pages = 0, used_pages = 0, late_pages = 0, wasted_pages = 0;  // late ones are used ones
   uint64_t unused_pages = 0;  // waiting in the cache or on their way in the end
   uint64_t server_ram_pages = 0, server_disk_pages = 0;
+  uint64_t warmed_pages = 0;  // read into the server's RAM ahead of demand
   uint64_t predict_ns = 0, predict_accesses = 0;  // CPU of what was measured, and of how many requests
   LatencyHistogram read_latency;
   PrefetchFacts facts;
@@ -108,6 +111,7 @@ class Replay {
   void write(Observation& observation);
   void observe(const Observation& observation);
   void start_fetch(PageRange range);
+  void warm(PageRange range);
   uint64_t server_read_ns(uint64_t page);
   uint64_t clock_cost() const;
   // Runs a call of prefetch_, and counts its CPU time where this request is one that is measured.

@@ -18,6 +18,7 @@ struct PrefetchFacts {
   double ece = 0, brier = 0, brier_base = 0;
   std::array<CalibrationBin, Calibration::kBins> reliability{};
   uint64_t memory_bytes = 0;
+  WarmingStatistics warming;
 };
 
 class ReplayPrefetch {
@@ -35,6 +36,9 @@ class ReplayPrefetch {
   virtual void on_dropped(PageRange range) = 0;
   virtual void on_first_use(uint64_t page) = 0;
   virtual void on_wasted(uint64_t page, bool evicted) = 0;
+  // A read on demand took that long, and the server's disk of that so much; 0: the server had it in memory.
+  virtual void on_read(uint64_t latency_ns, uint64_t disk_ns) {}
+  virtual void on_warmed(PageRange range) {}
   virtual PrefetchFacts facts() const = 0;
 };
 
