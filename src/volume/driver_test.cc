@@ -25,6 +25,17 @@ constexpr uint64_t kMiB = 1u << 20;
 
 std::string server_address(uint64_t id) { return "tcp:server" + std::to_string(id) + ":1"; }
 
+// A store on a disk that is slower than the network.
+class SlowStore final : public store::MemoryStore {
+ public:
+  using MemoryStore::MemoryStore;
+  Task<Result<store::PageMap>> read(store::ChunkKey key, uint32_t first_page, ByteSpan into) override {
+    co_await executor->sleep_for(2'000'000);
+    co_return co_await MemoryStore::read(key, first_page, into);
+  }
+  runtime::Executor* executor = nullptr;
+};
+
 // Metadata and three servers over memory, in one process.
 class RegionProcess : public runtime::SimProcess {
  public:
@@ -41,7 +52,8 @@ class RegionProcess : public runtime::SimProcess {
     ready = true;
   }
   Task<void> start_server(const TestServer& server) {
-    stores_.push_back(std::make_unique<store::MemoryStore>(server.uuid, 256 * kMiB));
+    stores_.push_back(std::make_unique<SlowStore>(server.uuid, 256 * kMiB));
+    stores_.back()->executor = &runtime_.executor();
     server::ReplicaServerOptions options;
     options.id = ServerId{server.id};
     options.cache_bytes = kMiB;
@@ -52,7 +64,7 @@ class RegionProcess : public runtime::SimProcess {
   }
   SimRuntime& runtime_;
   TestRegion region_;
-  std::vector<std::unique_ptr<store::MemoryStore>> stores_;
+  std::vector<std::unique_ptr<SlowStore>> stores_;
   std::vector<std::unique_ptr<server::ReplicaServer>> servers_;
 };
 
@@ -285,6 +297,63 @@ Task<void> read_in_order(Client& c) {
   const Result<void> detached = co_await driver->detach();
   EXPECT_TRUE(detached);
 }
+
+// Each of 100 large reads is followed by another one nearly half of the time: too rarely for the cache, and worth a read
+// from disk by the servers. What comes back is what was written, also where a write came in between. How long it took.
+Task<uint64_t> read_by_the_coin(Client& c, std::string name, bool warm) {
+  constexpr size_t kBytes = 64 << 10;
+  co_await created(c, name, 96 * kMiB);
+  DriverOptions options = c.options(name);
+  options.cache_bytes = kMiB;
+  options.warm_servers = warm;
+  std::unique_ptr<Driver> driver = co_await attached(c, options);
+  std::vector<std::byte> data(kBytes);
+  std::map<uint64_t, std::byte> model;
+  Random random(3);
+  const auto write = [&](uint64_t offset) -> Task<void> {
+    const auto value = static_cast<std::byte>(random.next());
+    std::fill(data.begin(), data.end(), value);
+    const Result<void> wrote = co_await driver->write(offset, data, false);
+    EXPECT_TRUE(wrote);
+    model[offset] = value;
+  };
+  const auto read = [&](uint64_t offset) -> Task<void> {
+    const Result<void> result = co_await driver->read(offset, data);
+    EXPECT_TRUE(result);
+    EXPECT_EQ(data, std::vector<std::byte>(kBytes, model[offset])) << offset;
+    co_await c.runtime.executor().sleep_for(5'000'000);
+  };
+  const auto request = [](uint64_t number) { return number * 769 % 1536 * kBytes; };
+  for (uint64_t number = 0; number < 1536; ++number) co_await write(request(number));
+  const uint64_t begin_ns = c.runtime.now_ns();
+  for (int i = 0; i < 6000; ++i) {
+    const uint64_t one = random.below(100);
+    co_await read(request(one));
+    if (random.chance(0.05)) co_await write(request(100 + one));
+    co_await read(request(random.chance(0.47) ? 100 + one : random.between(200, 1535)));
+  }
+  const uint64_t taken_ns = c.runtime.now_ns() - begin_ns;
+  const policy::WarmingStatistics warming = driver->status().prefetch.warming;
+  EXPECT_EQ(warming.pays, warm);
+  EXPECT_GT(warming.disk_share, 0.5);
+  if (warm) {
+    EXPECT_GT(warming.issued, 2000u);
+    EXPECT_GT(warming.used, warming.issued / 5);
+  } else {
+    EXPECT_EQ(warming.issued, 0u);
+  }
+  const Result<void> detached = co_await driver->detach();
+  EXPECT_TRUE(detached);
+  co_return taken_ns;
+}
+
+Task<void> warm_servers(Client& c) {
+  const uint64_t cold_ns = co_await read_by_the_coin(c, "cold", false);
+  const uint64_t warm_ns = co_await read_by_the_coin(c, "warm", true);
+  EXPECT_LT(warm_ns, cold_ns) << warm_ns - cold_ns;
+}
+
+TEST(Driver, HasServersReadIntoTheirMemoryWhatIsNotForItsOwn) { run_story(warm_servers); }
 
 TEST(Driver, StaysAheadOfAReaderInOrder) { run_story(read_in_order); }
 

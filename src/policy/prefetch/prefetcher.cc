@@ -344,7 +344,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
       refused = false;
     }
     if (!refused) continue;
-    if (decision.verdict != kTooManyInFlight && warm(i)) {
+    if (decision.verdict != kTooManyInFlight && warm(i, warming)) {
       warming = true;
       refused = false;
       decision.verdict = kWarmed;
@@ -390,9 +390,9 @@ std::string_view verdict_name(PrefetchDecision::Verdict verdict) {
 }
 
 // Not for the driver's cache; perhaps for the server's.
-bool Prefetcher::warm(size_t proposal) {
+bool Prefetcher::warm(size_t proposal, bool begun) {
   const Proposal& page = proposals_.pages()[proposal];
-  if (mode_ != PrefetchMode::kOn || crowded_ || !warming_.allows(weighed_[proposal].probability, page.missing))
+  if (mode_ != PrefetchMode::kOn || crowded_ || !warming_.allows(weighed_[proposal].probability, page.missing, begun))
     return false;
   if (page.followed && ledger_.tag(page.page) == kWarmed) return false;
   record(proposal, true, kWarmed);

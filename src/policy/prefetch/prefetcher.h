@@ -184,7 +184,7 @@ class Prefetcher {
   void decide(const Observation& observation, std::vector<PageRange>& to_fetch);
   void decide_run(const Observation& observation, size_t run, std::vector<PageRange>& to_fetch);
   void record(size_t proposal, bool shadow, uint8_t tag = 0);
-  bool warm(size_t proposal);
+  bool warm(size_t proposal, bool begun);
   void issue_page(uint64_t page, Destination destination, std::vector<PageRange>& to_fetch, size_t first_range);
   void learn();
   PageState state_of(uint64_t page) const;

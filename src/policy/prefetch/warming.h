@@ -41,9 +41,10 @@ class Warming {
     disk_share_ += (share - disk_share_) / static_cast<double>(std::min(++disk_reads_, kMemory));
   }
   bool pays() const { return enabled_ && disk_reads_ >= kReadsFirst && disk_share_ >= kDiskShareMin; }
-  // Whether a page of this probability, whose request lacks so many, is worth it.
-  bool allows(double probability, uint32_t missing) const {
-    return pays() && in_flight_ < kInFlightMax && probability >= threshold_.of(missing) &&
+  // Whether a page of this probability, whose request lacks so many, is worth it. `begun`: the pages before it are on
+  // their way, and worth little without it.
+  bool allows(double probability, uint32_t missing, bool begun) const {
+    return pays() && in_flight_ < kInFlightMax && probability >= threshold_.of(missing) * (begun ? kRestShare : 1) &&
            budget_.affordable(probability, open_) != 0;
   }
   void earn(uint64_t read_pages) { budget_.earn(read_pages); }
@@ -70,6 +71,7 @@ class Warming {
 
  private:
   static constexpr double kDiskShareMin = 0.5;
+  static constexpr double kRestShare = 0.5;        // of the threshold: for the rest of a request
   static constexpr double kThresholdShare = 0.75;  // of the driver's
   static constexpr double kPrecisionMin = 0.3;
   static constexpr double kWasteShare = 0.5;  // of the pages that the client reads
