@@ -298,8 +298,8 @@ Task<void> read_in_order(Client& c) {
   EXPECT_TRUE(detached);
 }
 
-// Each of 100 large reads is followed by another one nearly half of the time: too rarely for the cache, and worth a read
-// from disk by the servers. What comes back is what was written, also where a write came in between. How long it took.
+// Each of 100 large reads is followed by another one nearly half of the time: too rarely for the cache, and worth a
+// read from disk by the servers. What comes back is what was written, also where a write came in between. The time.
 Task<uint64_t> read_by_the_coin(Client& c, std::string name, bool warm) {
   constexpr size_t kBytes = 64 << 10;
   co_await created(c, name, 96 * kMiB);

@@ -70,8 +70,15 @@ before = stats()
 others = random.Random(2)
 for _ in range(8000):
     client.pread(PAGE, others.randrange(512 * MIB // PAGE) * PAGE)
-extra = stats()["issued_pages"] - before["issued_pages"]
+after = stats()
+extra = after["issued_pages"] - before["issued_pages"]
 lab.check("random reads cause few fetches", extra < 8000 * 0.1, extra)
+warmed = after["servers_memory"]
+extra = warmed["issued"] - before["servers_memory"]["issued"]
+lab.check("and few into the servers' memory", extra < 8000 * 0.1, extra)
+lab.check("what the servers' disks take has been measured", 0 < warmed["disk_share"] <= 1, warmed)
+lab.check("no page into the servers' memory is lost count of",
+          warmed["used"] + warmed["wasted"] + warmed["taken"] <= warmed["issued"], warmed)
 
 unknown = region.cli("predict", "status", "nothing")
 lab.check("an unknown volume is an error that says so", unknown.returncode != 0 and "nothing" in unknown.stderr,
