@@ -240,6 +240,8 @@ DriverProcess::DriverProcess(SimRuntime& runtime, VolumeModel& model, DriverPlan
 
 Task<void> DriverProcess::run() {
   meta_ = meta::RemoteMeta::create(runtime_, kMetaAddress);
+  // The disk errs only once it is attached: a file whose first page was spoilt is somebody else's at the next try.
+  if (plan_.cache_file) runtime_.world().storage(runtime_.node(), kCacheFolder).repair();
   while (driver_ == nullptr) {
     volume::DriverOptions options;
     options.volume = plan_.volume;
@@ -267,7 +269,6 @@ Task<void> DriverProcess::run() {
     }
     co_await runtime_.executor().sleep_for(100 * kMillisecond);
   }
-  // Only now: a file whose first page was spoilt would be somebody else's at the next try.
   if (plan_.cache_file) {
     runtime::SimDiskKnobs& knobs = runtime_.world().storage(runtime_.node(), kCacheFolder).knobs();
     knobs.read_error_chance = knobs.lost_write_chance = knobs.misdirect_chance = knobs.corrupt_chance = 0.02;

@@ -52,11 +52,12 @@ Task<Result<bool>> is_ours(File& file) {
   co_return std::memcmp(head.data(), kMagic.data(), kMagic.size()) == 0;
 }
 
-// First the page that says whose it is, so that a file that was left half made is known again.
+// First the page that says whose it is, durably, so that a file that was left half made is known again.
 Task<Result<void>> reserve(File& file, uint64_t file_bytes) {
   Buffer head = Buffer::zeroed(kPageBytes);
   std::memcpy(head.data(), kMagic.data(), kMagic.size());
   CO_TRY_VOID(co_await file.write(0, head.span()));
+  CO_TRY_VOID(co_await file.sync());
   co_return file.allocate(file_bytes);
 }
 
