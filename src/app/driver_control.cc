@@ -87,6 +87,21 @@ void fill_neural(const volume::NeuralStatus& status, pb::Neural& message) {
   message.set_cpu_share_max(status.cpu_share_max);
 }
 
+void fill_flash(const volume::FlashStatistics& status, pb::Flash& message) {
+  message.set_hits(status.hits);
+  message.set_misses(status.misses);
+  message.set_bytes(status.used_bytes);
+  message.set_bytes_max(status.bytes_max);
+  message.set_memory_bytes(status.memory_bytes);
+  message.set_put_pages(status.put);
+  message.set_dropped_pages(status.dropped);
+  message.set_skipped_pages(status.skipped);
+  message.set_mismatches(status.mismatches);
+  message.set_read_errors(status.read_errors);
+  message.set_written_bytes(status.written_bytes);
+  message.set_failed(status.failed);
+}
+
 void fill_models(const DriverModelsStatus& status, pb::DriverStatus& message) {
   pb::RegionModels& models = *message.mutable_region_models();
   models.set_followed(status.from_region);
@@ -126,6 +141,7 @@ pb::DriverStatus status_message(const volume::DriverStatus& status, const FrontS
   message.set_cache_misses(status.cache_misses);
   message.set_cache_bytes(status.cache_bytes);
   message.set_cache_bytes_max(status.cache_bytes_max);
+  if (status.flash.bytes_max != 0) fill_flash(status.flash, *message.mutable_flash());
   message.set_retained_bytes(status.retained_bytes);
   fill_prefetch(status.prefetch, *message.mutable_prefetch());
   pb::Learned& learned = *message.mutable_learned();

@@ -1,4 +1,6 @@
 // `foreshard attach`: runs the driver of a volume in the foreground and serves it over NBD.
+#include <sys/stat.h>
+
 #include <memory>
 
 #include <fmt/format.h>
@@ -29,6 +31,18 @@ void add_attach_options(CLI::App& command, AttachOptions& options) {
       ->type_name("ADDRESS")
       ->allow_extra_args(false);
   add_size_option(command, "--cache", options.cache_bytes, "Memory for the read cache (default 256M)");
+  CLI::Option* cache_file =
+      command
+          .add_option("--cache-file", options.cache_file,
+                      "Keep what leaves that memory in this file, on a local SSD. It is begun anew at each attach")
+          ->type_name("PATH");
+  CLI::Option* file_size =
+      add_size_option(command, "--cache-file-size", options.cache_file_bytes, "Its size, 8M or more, reserved at once");
+  cache_file->needs(file_size);
+  file_size->needs(cache_file);
+  add_size_option(command, "--cache-file-writes", options.cache_file_writes,
+                  "How much may be written to it in a second (default 64M)")
+      ->needs(cache_file);
   command.add_option("--prefetch", options.prefetch, "Fetch ahead what will be read next; shadow only counts")
       ->check(one_of({"off", "shadow", "on"}))
       ->type_name("off|shadow|on")
@@ -92,6 +106,21 @@ std::shared_ptr<const policy::Model> model_of(const std::string& path) {
   return nullptr;
 }
 
+// Opening it would make the folder; one that is missing is more likely a disk that is not mounted.
+Result<void> choose_cache_file(const AttachOptions& options, volume::DriverOptions& to) {
+  if (options.cache_file.empty()) return {};
+  if (options.cache_bytes < kPageBytes)
+    return fail(ErrorCode::kInvalid, "cache file", "--cache-file keeps what leaves --cache, which must not be 0");
+  TRY(to.cache_file, app::absolute_folder(options.cache_file));
+  const std::string folder = to.cache_file.substr(0, to.cache_file.rfind('/') + 1);
+  struct stat status {};
+  if (stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
+    return fail(ErrorCode::kNotFound, "cache file", fmt::format("there is no folder {}; make it first", folder));
+  to.cache_file_bytes = options.cache_file_bytes;
+  to.cache_file_writes = options.cache_file_writes;
+  return {};
+}
+
 void choose_models(const AttachOptions& options, app::AttachmentOptions& to) {
   to.models.train = options.train_online;
   to.models.training.cpu_share_max = options.train_cpu_percent / 100;
@@ -145,6 +174,7 @@ Result<app::AttachmentOptions> attachment_options(const AttachOptions& options, 
   to.driver.volume = volume;
   to.driver.zone = options.zone;
   to.driver.cache_bytes = options.cache_bytes;
+  TRY_VOID(choose_cache_file(options, to.driver));
   TRY(to.driver.prefetch, app::parse_prefetch_mode(options.prefetch));
   to.driver.warm_servers = options.warm_servers;
   TRY(to.driver.prefetch_budget, app::parse_prefetch_budget(options.prefetch_budget));
@@ -202,6 +232,7 @@ void add_attach_command(CLI::App& app, Invocation& invocation) {
       "lets the volume go. A volume whose driver has died is taken over; of a live one the host and pid are named.\n\n"
       "Examples:\n"
       "  foreshard attach disk1 --nbd unix:/run/disk1.sock --cache 1G --prefetch on\n"
+      "  foreshard attach disk1 --nbd unix:/run/disk1.sock --cache 1G --cache-file /ssd/disk1 --cache-file-size 50G\n"
       "  foreshard attach disk1 --nbd tcp:127.0.0.1:10809 --zone b\n"
       "  foreshard attach disk1 --nbd unix:/run/disk1.sock --model region --train-online --train-cpu 5\n"
       "  qemu-system-x86_64 ... -drive file=nbd+unix:///disk1?socket=/run/disk1.sock,format=raw,if=virtio\n");

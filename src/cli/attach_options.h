@@ -12,6 +12,9 @@ namespace foreshard::cli {
 struct AttachOptions {
   std::vector<std::string> nbd;
   uint64_t cache_bytes = 256u << 20;
+  std::string cache_file;
+  uint64_t cache_file_bytes = 0;
+  uint64_t cache_file_writes = 64u << 20;
   std::string prefetch = "on";
   std::string prefetch_budget = "normal";
   bool warm_servers = true;

@@ -110,6 +110,8 @@ class RunningRegion {
 Result<void> check_attach_options(const UpOptions& options) {
   const size_t volumes = options.attach.size();
   const size_t addresses = options.attach_options.nbd.size();
+  if (volumes != 1 && !options.attach_options.cache_file.empty())
+    return fail(ErrorCode::kInvalid, "up", "--cache-file goes with one --attach: each volume needs a file of its own");
   if (volumes == 0 && addresses == 0) return {};
   if (volumes == 1 && addresses > 0) return {};
   if (volumes > 1 && volumes == addresses) return {};

@@ -179,6 +179,18 @@ Json driver_json(const app::pb::DriverStatus& status) {
           {"cache_misses", status.cache_misses()},
           {"cache_bytes", status.cache_bytes()},
           {"cache_bytes_max", status.cache_bytes_max()},
+          {"flash_hits", status.flash().hits()},
+          {"flash_misses", status.flash().misses()},
+          {"flash_bytes", status.flash().bytes()},
+          {"flash_bytes_max", status.flash().bytes_max()},
+          {"flash_memory_bytes", status.flash().memory_bytes()},
+          {"flash_put_pages", status.flash().put_pages()},
+          {"flash_dropped_pages", status.flash().dropped_pages()},
+          {"flash_skipped_pages", status.flash().skipped_pages()},
+          {"flash_mismatches", status.flash().mismatches()},
+          {"flash_read_errors", status.flash().read_errors()},
+          {"flash_written_bytes", status.flash().written_bytes()},
+          {"flash_failed", status.flash().failed()},
           {"retained_bytes", status.retained_bytes()},
           {"prefetch",
            {{"mode", status.prefetch().mode()},
@@ -191,6 +203,21 @@ Json driver_json(const app::pb::DriverStatus& status) {
 
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
+std::string cache_text(uint64_t bytes, uint64_t bytes_max, uint64_t hits, uint64_t misses) {
+  const double lookups = static_cast<double>(hits + misses);
+  return fmt::format("{} of {}, {:.1f} % of {} page lookups hit", format_size(bytes), format_size(bytes_max),
+                     lookups > 0 ? 100 * static_cast<double>(hits) / lookups : 0.0, format_count(lookups));
+}
+
+void append_flash_fields(Fields& fields, const app::pb::Flash& flash) {
+  std::string text = "failed, and is not used any more";
+  if (!flash.failed())
+    text = cache_text(flash.bytes(), flash.bytes_max(), flash.hits(), flash.misses()) +
+           fmt::format("; {} written, {} pages damaged, index {} of memory", format_size(flash.written_bytes()),
+                       flash.mismatches(), format_size(flash.memory_bytes()));
+  fields.emplace_back("cache file", text);
+}
+
 void append_driver_fields(Fields& fields, const app::pb::DriverStatus& status) {
   fields.emplace_back(
       "clients", fmt::format("{} connected, {} requests in flight", status.clients(), status.requests_in_flight()));
@@ -200,11 +227,9 @@ void append_driver_fields(Fields& fields, const app::pb::DriverStatus& status) {
   fields.emplace_back("writes", fmt::format("{} ({})", format_count(static_cast<double>(status.writes())),
                                             format_size(status.written_bytes())));
   fields.emplace_back("flushes", std::to_string(status.flushes()));
-  const double lookups = static_cast<double>(status.cache_hits() + status.cache_misses());
-  fields.emplace_back("cache", fmt::format("{} of {}, {:.1f} % of {} page lookups hit",
-                                           format_size(status.cache_bytes()), format_size(status.cache_bytes_max()),
-                                           lookups > 0 ? 100 * static_cast<double>(status.cache_hits()) / lookups : 0.0,
-                                           format_count(lookups)));
+  fields.emplace_back("cache", cache_text(status.cache_bytes(), status.cache_bytes_max(), status.cache_hits(),
+                                          status.cache_misses()));
+  if (status.has_flash()) append_flash_fields(fields, status.flash());
   fields.emplace_back("not yet flushed", format_size(status.retained_bytes()));
   for (const app::pb::ServerLink& link : status.servers()) {
     fields.emplace_back(fmt::format("server {}", link.server()),

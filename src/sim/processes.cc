@@ -240,11 +240,17 @@ DriverProcess::DriverProcess(SimRuntime& runtime, VolumeModel& model, DriverPlan
 
 Task<void> DriverProcess::run() {
   meta_ = meta::RemoteMeta::create(runtime_, kMetaAddress);
+  // The disk errs only once it is attached: a file whose first page was spoilt is somebody else's at the next try.
+  if (plan_.cache_file) runtime_.world().storage(runtime_.node(), kCacheFolder).repair();
   while (driver_ == nullptr) {
     volume::DriverOptions options;
     options.volume = plan_.volume;
     options.zone = kZone;
     options.cache_bytes = plan_.cache_bytes;
+    if (plan_.cache_file) {
+      options.cache_file = kCacheFolder + std::to_string(plan_.number);
+      options.cache_file_bytes = volume::FlashCache::kFileBytesMin;
+    }
     options.retained_bytes_max = plan_.retained_bytes;
     options.io_timeout_ns = plan_.io_timeout_ns;
     options.host = fmt::format("host{}", runtime_.node());
@@ -262,6 +268,11 @@ Task<void> DriverProcess::run() {
       co_return;
     }
     co_await runtime_.executor().sleep_for(100 * kMillisecond);
+  }
+  if (plan_.cache_file) {
+    runtime::SimDiskKnobs& knobs = runtime_.world().storage(runtime_.node(), kCacheFolder).knobs();
+    knobs.read_error_chance = knobs.lost_write_chance = knobs.misdirect_chance = knobs.corrupt_chance = 0.02;
+    knobs.write_error_chance = 0.001;
   }
   const uint64_t epoch = driver_->status().epoch;
   if (!plan_.epochs->insert({plan_.volume_id, epoch}).second)

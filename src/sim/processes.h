@@ -26,6 +26,7 @@ namespace foreshard::sim {
 
 inline constexpr const char* kMetaAddress = "tcp:meta:1";
 inline constexpr const char* kZone = "z";
+inline constexpr const char* kCacheFolder = "cache/";  // of a driver's host
 
 // What something that should have worked came to.
 struct Trouble {
@@ -148,6 +149,7 @@ struct DriverPlan {
   std::set<std::pair<uint64_t, uint64_t>>* epochs = nullptr;  // (volume id, epoch) of all that have attached
   WorkloadOptions workload;
   uint64_t cache_bytes = 0, retained_bytes = 0;
+  bool cache_file = false;  // behind the cache in memory, on a disk that often errs
   uint64_t io_timeout_ns = UINT64_MAX;
   bool data_is_gone = false;  // a server has lost what only it had: attaching must be refused
 };

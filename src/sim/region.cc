@@ -202,6 +202,8 @@ void RegionRun::start_driver(VolumeRun& volume, bool data_is_gone) {
   };
   workload.clock_ns = [this] { return world_.now_ns(); };
   plan.cache_bytes = random_.chance(0.3) ? 0 : (64u << 10) << random_.below(6);
+  // By the seed alone: a draw would change what all other seeds mean.
+  plan.cache_file = plan.cache_bytes > 0 && options_.seed % 5 == 2;
   plan.retained_bytes = (64u << 10) << random_.below(6);
   if (!quiet_ && random_.chance(0.15)) {
     plan.io_timeout_ns = kMillisecond * (1 + random_.below(10'000));

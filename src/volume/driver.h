@@ -18,6 +18,7 @@
 #include "policy/prefetch/prefetcher.h"
 #include "runtime/sync.h"
 #include "volume/block_device.h"
+#include "volume/flash_cache.h"
 #include "volume/neural_expert.h"
 
 namespace foreshard::volume {
@@ -29,6 +30,9 @@ struct DriverOptions {
   std::string volume;               // its name
   std::string zone;                 // where this driver is
   uint64_t cache_bytes = 256u << 20;
+  std::string cache_file;                // of the second tier of the cache (flash_cache.h); empty: there is none
+  uint64_t cache_file_bytes = 0;
+  uint64_t cache_file_writes = 64u << 20;  // bytes a second that may be written to it
   policy::PrefetchMode prefetch = policy::PrefetchMode::kOn;
   policy::PrefetchBudget prefetch_budget = policy::PrefetchBudget::kNormal;
   bool warm_servers = true;  // prefetch into the servers' memory too, where that pays
@@ -78,6 +82,7 @@ struct DriverStatus {
   uint64_t reads = 0, writes = 0, flushes = 0, zeroes = 0, read_bytes = 0, written_bytes = 0;
   uint64_t requests_in_flight = 0;
   uint64_t cache_hits = 0, cache_misses = 0, cache_bytes = 0, cache_bytes_max = 0;
+  FlashStatistics flash;
   uint64_t retained_bytes = 0;
   policy::PrefetchStatistics prefetch;
   LearnedStatus learned;
@@ -96,6 +101,7 @@ class Driver : public BlockDevice {
  public:
   // kBusy: attached by a live driver (the detail names host and pid); kNotFound; kInvalid: state forbids it;
   // kUnavailable: the metadata is out of reach; kCorrupt: a server lost its data (another store than recorded).
+  // Those of the cache file are FlashCache::open's; the volume is left alone then.
   static runtime::Task<Result<std::unique_ptr<Driver>>> attach(runtime::Runtime& runtime, meta::Meta& meta,
                                                                DriverOptions options);
   // Says that a detach is coming: requests that still wait for a server ten seconds from now are given up, so that

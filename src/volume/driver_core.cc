@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/planted.h"
+#include "base/units.h"
 #include "meta/records.h"
 #include "volume/volume_admin.h"
 
@@ -27,9 +28,16 @@ constexpr double kHeatMemorySeconds = 60;
 
 Task<Result<std::unique_ptr<Driver>>> Driver::attach(runtime::Runtime& runtime, meta::Meta& meta,
                                                      DriverOptions options) {
+  std::unique_ptr<FlashCache> flash;
+  if (!options.cache_file.empty()) {
+    CO_TRY(flash, co_await FlashCache::open(runtime, options.cache_file, options.cache_file_bytes,
+                                            options.cache_file_writes));
+    LOG_INFO("volume {}: cache file {} of {}; its index takes {} of memory", options.volume, options.cache_file,
+             format_size(options.cache_file_bytes), format_size(flash->memory_bytes()));
+  }
   const uint64_t driver_id = runtime.random().next() | 1;
   CO_TRY(Claim claim, co_await claim_volume(runtime, meta, options, driver_id));
-  auto core = std::make_unique<DriverCore>(runtime, meta, std::move(options), std::move(claim));
+  auto core = std::make_unique<DriverCore>(runtime, meta, std::move(options), std::move(claim), std::move(flash));
   const Result<void> started = co_await core->start();
   if (!started) {
     const Error reason = started.error();
@@ -40,7 +48,8 @@ Task<Result<std::unique_ptr<Driver>>> Driver::attach(runtime::Runtime& runtime, 
   co_return std::unique_ptr<Driver>(std::move(core));
 }
 
-DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOptions options, Claim claim)
+DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOptions options, Claim claim,
+                       std::unique_ptr<FlashCache> flash)
     : runtime_(runtime),
       meta_(meta),
       options_(std::move(options)),
@@ -50,9 +59,10 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       map_(meta, VolumeId{claim_.volume.id()}),
       intervals_(runtime.executor()),
       cache_(options_.cache_bytes),
+      flash_(std::move(flash)),
       scans_(options_.cache_bytes / kPageBytes),
       prefetcher_(
-          prefetcher_options(), [this](uint64_t page) { return cache_.contains(page) || on_its_way(page); },
+          prefetcher_options(), [this](uint64_t page) { return held(page) || on_its_way(page); },
           [this](uint64_t page) { cache_.expect(page); }),
       prefetch_ended_(runtime.executor()),
       learned_loaded_(runtime.executor()),
@@ -64,6 +74,10 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       ended_(runtime.executor()) {
   if (options_.model != nullptr) set_model(options_.model, options_.model_name);
   cache_.set_on_wasted([this](uint64_t page, bool evicted) { prefetcher_.on_wasted(page, evicted); });
+  if (flash_ == nullptr) return;
+  cache_.set_on_evicted([this](uint64_t page, const std::byte* data, bool used_again) {
+    flash_->put(page, {data, kPageBytes}, used_again);
+  });
 }
 
 DriverCore::~DriverCore() = default;
@@ -279,6 +293,7 @@ Task<Result<void>> DriverCore::detach() {
   for (auto& [id, entry] : servers_)
     if (entry.link) co_await entry.link->stop();
   co_await background_.close();
+  if (flash_ != nullptr) co_await flash_->close();
   if (clean) clean = co_await release_volume(runtime_, meta_, claim_);
   const Result<void> revoked = co_await meta_.revoke_lease(claim_.hint_lease);
   if (!revoked) LOG_DEBUG("volume {}: hint: {}", options_.volume, revoked.error().message());
@@ -306,6 +321,7 @@ DriverStatus DriverCore::status() const {
   s.cache_misses = cache_.statistics().misses;
   s.cache_bytes = cache_.used_bytes();
   s.cache_bytes_max = cache_.capacity_bytes();
+  if (flash_ != nullptr) s.flash = flash_->statistics();
   s.retained_bytes = retained_.bytes();
   s.prefetch = prefetcher_.statistics();
   s.learned = learned_;

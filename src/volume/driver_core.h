@@ -1,5 +1,6 @@
 // DriverCore: the driver itself (driver.h says what it promises). Its parts: IntervalTable orders, ShardMap routes,
-// a ServerLink per server talks, RetainedLog remembers what is not flushed, PageCache and Prefetcher serve reads.
+// a ServerLink per server talks, RetainedLog remembers what is not flushed, PageCache, FlashCache and Prefetcher serve
+// reads.
 // Files: driver_core.cc its life, driver_io.cc the data path, driver_prefetch.cc prefetching, driver_learned.cc what
 // that has learned, driver_flush.cc flushing and restoring.
 #pragma once
@@ -32,7 +33,9 @@ ByteSpan bytes_of(T& object) {
 
 class DriverCore final : public Driver, public LinkOwner {
  public:
-  DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOptions options, Claim claim);
+  // flash: null where there is no cache file.
+  DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOptions options, Claim claim,
+             std::unique_ptr<FlashCache> flash);
   ~DriverCore() override;
 
   // Opens the servers; some may still be out of reach when it returns: requests wait for them.
@@ -125,6 +128,9 @@ class DriverCore final : public Driver, public LinkOwner {
   runtime::Task<Result<void>> zero_edge(uint64_t offset, uint64_t bytes);
   void tell_damage(const Part& part, const Error& error) const;
   bool copy_from_cache(uint64_t first, ByteSpan into, policy::Observation& seen);
+  bool in_flash(uint64_t page) const { return flash_ != nullptr && flash_->contains(page); }
+  bool held(uint64_t page) const { return cache_.contains(page) || in_flash(page); }
+  runtime::Task<uint64_t> read_flash(uint64_t first, ByteSpan into, bool keep);
   void insert_in_cache(uint64_t first, ConstByteSpan data, policy::Origin origin);
   bool granted(uint64_t first_page, uint64_t pages);
   void before_change(uint64_t first, uint64_t pages);
@@ -166,6 +172,7 @@ class DriverCore final : public Driver, public LinkOwner {
   IntervalTable intervals_;
   RetainedLog retained_;
   policy::PageCache cache_;
+  const std::unique_ptr<FlashCache> flash_;  // no page in it is older than what the servers have; null: no cache file
   policy::FillGuard fill_guard_;
   policy::ScanDetector scans_;
   policy::Prefetcher prefetcher_;

@@ -133,11 +133,14 @@ bool DriverCore::granted(uint64_t first_page, uint64_t pages) {
   return true;
 }
 
+// Whether all pages were there. Missed are those that only a server has.
 bool DriverCore::copy_from_cache(uint64_t first, ByteSpan into, policy::Observation& seen) {
+  bool all = true;
   for (uint64_t i = 0; i < seen.pages; ++i) {
     const policy::PageCache::Hit found = cache_.find(first + i);
     if (found.data == nullptr) {
-      ++seen.missed_pages;
+      all = false;
+      if (flash_ == nullptr || !flash_->look_up(first + i)) ++seen.missed_pages;
       continue;
     }
     if (found.first_use) {
@@ -146,7 +149,7 @@ bool DriverCore::copy_from_cache(uint64_t first, ByteSpan into, policy::Observat
     }
     std::memcpy(into.data() + i * kPageBytes, found.data, kPageBytes);
   }
-  return seen.missed_pages == 0;
+  return all;
 }
 
 Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
@@ -156,7 +159,7 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
   seen.first_page = first;
   seen.pages = static_cast<uint32_t>(into.size() / kPageBytes);
   const bool all_cached = copy_from_cache(first, into, seen);
-  const Outstanding outstanding(outstanding_pages_, all_cached ? 0 : seen.pages);
+  const Outstanding outstanding(outstanding_pages_, seen.missed_pages == 0 ? 0 : seen.pages);
   seen.outstanding_pages = outstanding_pages_;
   observe(seen);
   start_prefetches();
@@ -175,18 +178,35 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
         ++page;
         continue;
       }
+      if (!whole && in_flash(first + page) && granted(first + page, 1)) {
+        const uint64_t found = co_await read_flash(first + page, into.subspan(page * kPageBytes), keep);
+        page += found;
+        if (found > 0) continue;
+      }
       if (!whole) {
         const bool waited = co_await wait_for_prefetch(first + page);
         if (waited && cache_.contains(first + page)) continue;
       }
       uint64_t end = page + 1;
-      while (end < seen.pages && (whole || !cache_.contains(first + end))) ++end;
+      while (end < seen.pages && (whole || !held(first + end))) ++end;
       CO_TRY_VOID(co_await read_run(first + page, into.subspan(page * kPageBytes, (end - page) * kPageBytes), keep));
       page = end;
     }
     whole = true;
   } while (!granted(first, seen.pages));
   co_return Result<void>();
+}
+
+// Leading pages that the cache file has and memory lacks; how many came out. The reader's place in the interval table
+// keeps changes of them away meanwhile, so that they are not older than what the servers have.
+Task<uint64_t> DriverCore::read_flash(uint64_t first, ByteSpan into, bool keep) {
+  uint64_t pages = 0;
+  while (pages < into.size() / kPageBytes && !cache_.contains(first + pages) && in_flash(first + pages)) ++pages;
+  const policy::FillGuard::Ticket ticket = fill_guard_.issue(first, pages);
+  const uint64_t found = co_await flash_->read(first, into.first(pages * kPageBytes));
+  if (keep && fill_guard_.unchanged(ticket, first, pages))
+    insert_in_cache(first, into.first(found * kPageBytes), policy::Origin::kDemand);
+  co_return found;
 }
 
 Task<Result<void>> DriverCore::read_run(uint64_t first, ByteSpan into, bool keep) {
@@ -273,11 +293,13 @@ Task<Result<void>> DriverCore::read(uint64_t offset, ByteSpan into) {
 void DriverCore::before_change(uint64_t first, uint64_t pages) {
   fill_guard_.changed(first, pages);
   cache_.erase_range(first, pages);
+  if (flash_ != nullptr) flash_->erase(first, pages);
 }
 
 void DriverCore::after_change(uint64_t first, uint64_t pages) {
   // A fill that was let in while the change was under way goes.
   if (!PLANTED("late fill")) cache_.erase_range(first, pages);
+  if (flash_ != nullptr) flash_->erase(first, pages);
   fill_guard_.changed(first, pages);
 }
 

@@ -245,7 +245,12 @@ bool PageCache::evict_from_main() {
 
 void PageCache::drop(uint64_t position, bool evicted) {
   const Entry entry = table_[position];
-  if (entry.queue == kProbation) waste(entry.key, evicted);
+  if (entry.queue == kProbation) {
+    waste(entry.key, evicted);
+  } else if (evicted && on_evicted_) {
+    // What was used again is in the main queue: it moves there before the small one evicts it.
+    on_evicted_(entry.key, data(entry.slot), entry.queue == kMain);
+  }
   unlink(entry.queue, entry.slot);
   remove_entry(position);
   --region_counter(entry.key);

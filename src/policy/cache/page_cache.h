@@ -85,6 +85,11 @@ class PageCache {
   // It must not call into the cache.
   void set_on_wasted(std::function<void(uint64_t key, bool evicted)> on_wasted) { on_wasted_ = std::move(on_wasted); }
 
+  // Told of every other page that leaves for want of room, before its data are gone: kPageBytes of them, and whether it
+  // was asked for again since it came in, or came back soon after it had left. It must not call into the cache.
+  using OnEvicted = std::function<void(uint64_t key, const std::byte* data, bool used_again)>;
+  void set_on_evicted(OnEvicted on_evicted) { on_evicted_ = std::move(on_evicted); }
+
   uint64_t used_bytes() const { return used_pages_ * kPageBytes; }
   uint64_t capacity_bytes() const { return capacity_pages_ * kPageBytes; }
   uint64_t memory_bytes_max() const { return capacity_pages_ * (kPageBytes + kMetadataBytesPerPage); }
@@ -154,6 +159,7 @@ class PageCache {
   uint64_t untouched_ = 0;    // slots from here on were never used
   uint32_t ghost_stamp_ = 1;  // counts the pages remembered
   std::function<void(uint64_t, bool)> on_wasted_;
+  OnEvicted on_evicted_;
   PageCacheStatistics statistics_;
 };
 

@@ -145,6 +145,26 @@ TEST(PageCache, BehavesAsItsModelUnderRandomOperations) {
   }
 }
 
+// What a second tier behind it lives on: each page that had to go is told of once, whole, and with whether it was worth
+// keeping; what is erased or was prefetched for nothing is not.
+TEST(PageCache, TellsOfWhatItEvictsWithTheData) {
+  PageCache cache(10 * kPageBytes);
+  std::map<uint64_t, bool> evicted;
+  cache.set_on_evicted([&](uint64_t key, const std::byte* data, bool used_again) {
+    EXPECT_EQ(content(data), key + 1);
+    EXPECT_TRUE(evicted.emplace(key, used_again).second) << key;
+  });
+  for (uint64_t key = 0; key < 9; ++key) fill(cache.insert(key, Origin::kDemand), key + 1);
+  fill(cache.insert(9, Origin::kPrefetch), 10);
+  for (uint64_t key = 0; key < 3; ++key) EXPECT_TRUE(cache.find(key));
+  cache.erase(8);
+  EXPECT_TRUE(evicted.empty());
+  cache.set_capacity(0);
+  const std::map<uint64_t, bool> expected = {{0, true},  {1, true},  {2, true},  {3, false},
+                                             {4, false}, {5, false}, {6, false}, {7, false}};
+  EXPECT_EQ(evicted, expected);
+}
+
 TEST(PageCache, AZeroCapacityNeverStores) {
   PageCache cache(4095);
   EXPECT_EQ(cache.insert(1, Origin::kDemand), nullptr);

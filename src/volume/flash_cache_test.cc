@@ -1,0 +1,210 @@
+// Proves that FlashCache gives back what was put and nothing older, whatever a simulated disk does to its file; that it
+// is a FIFO of the stated size; that a failed write turns it off and a damaged page is absent; that its writes stay
+// within their budget.
+#include "volume/flash_cache.h"
+
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "runtime/sim_world.h"
+
+namespace foreshard::volume {
+namespace {
+
+using runtime::SimRuntime;
+using runtime::Task;
+
+constexpr uint64_t kMiB = 1u << 20;
+constexpr uint64_t kFileBytes = 8 * kMiB;
+constexpr uint64_t kSegments = kFileBytes / FlashCache::kSegmentBytes - 1;
+constexpr uint64_t kSegmentPages = FlashCache::kSegmentBytes / kPageBytes;
+constexpr uint64_t kFast = uint64_t{1} << 40;  // bytes a second: no bound
+
+void fill(ByteSpan into, uint64_t page, uint64_t version) {
+  Random random(page * 1'000'003 + version);
+  for (size_t i = 0; i < into.size(); i += 8) {
+    const uint64_t word = random.next();
+    std::memcpy(into.data() + i, &word, 8);
+  }
+}
+
+bool holds(ConstByteSpan data, uint64_t page, uint64_t version) {
+  Buffer expected = Buffer::allocate(kPageBytes);
+  fill(expected.span(), page, version);
+  return std::memcmp(expected.data(), data.data(), kPageBytes) == 0;
+}
+
+void put(FlashCache& cache, uint64_t page, uint64_t version = 0, bool used_again = true) {
+  Buffer data = Buffer::allocate(kPageBytes);
+  fill(data.span(), page, version);
+  cache.put(page, data.span(), used_again);
+}
+
+struct Story;
+using Plot = Task<void> (*)(Story&);
+
+// A process on a simulated host with one cache file.
+struct Story : runtime::SimProcess {
+  Story(SimRuntime& r, runtime::SimStorage& s, uint64_t rate, Plot plot) : runtime(r), storage(s) {
+    r.executor().spawn(run(rate, plot));
+  }
+  Task<void> run(uint64_t rate, Plot plot) {
+    Result<std::unique_ptr<FlashCache>> opened = co_await FlashCache::open(runtime, "disk/cache", kFileBytes, rate);
+    EXPECT_TRUE(opened) << (opened ? "" : opened.error().message());
+    if (opened) {
+      cache = std::move(*opened);
+      co_await plot(*this);
+      co_await cache->close();
+    }
+    done = true;
+  }
+  Task<void> pause() { co_await runtime.executor().sleep_for(50'000'000); }
+  // As many leading pages as came out; each of them must be as it was put.
+  Task<uint64_t> checked_read(uint64_t first, uint64_t pages) {
+    Buffer into = Buffer::allocate(pages * kPageBytes);
+    const uint64_t found = co_await cache->read(first, into.span());
+    for (uint64_t i = 0; i < found; ++i)
+      EXPECT_TRUE(holds(into.subspan(i * kPageBytes, kPageBytes), first + i, versions[first + i])) << first + i;
+    co_return found;
+  }
+  SimRuntime& runtime;
+  runtime::SimStorage& storage;
+  std::unique_ptr<FlashCache> cache;
+  std::map<uint64_t, uint64_t> versions;
+  uint64_t actors = 0;
+  bool done = false;
+};
+
+void tell(Plot plot, uint64_t seed = 1, uint64_t rate = kFast, const runtime::SimDiskKnobs& knobs = {}) {
+  runtime::SimWorld world(seed);
+  const runtime::NodeId node = world.add_node("host");
+  runtime::SimStorage& storage = world.storage(node, "disk/");
+  storage.knobs() = knobs;
+  world.start(node, [&](SimRuntime& r) { return std::make_unique<Story>(r, storage, rate, plot); });
+  EXPECT_TRUE(world.run_until([&] { return static_cast<Story*>(world.process(node))->done; }, 600'000'000'000));
+}
+
+// Pages in order fill twice what there is room for.
+Task<void> first_in_first_out(Story& s) {
+  constexpr uint64_t kPages = 2 * kSegments * kSegmentPages;
+  for (uint64_t page = 0; page < kPages; ++page) {
+    put(*s.cache, page);
+    if (page % 128 == 0) co_await s.pause();
+  }
+  const FlashStatistics statistics = s.cache->statistics();
+  EXPECT_EQ(statistics.put, kPages);
+  EXPECT_EQ(statistics.dropped + statistics.skipped, 0u);
+  EXPECT_EQ(statistics.bytes_max, kSegments * FlashCache::kSegmentBytes);
+  EXPECT_LE(statistics.used_bytes, statistics.bytes_max);
+  // The last segments are there, but for the one that was given up to be written over.
+  constexpr uint64_t kThere = (kSegments - 1) * kSegmentPages;
+  for (uint64_t page = 0; page < kPages; ++page) EXPECT_EQ(s.cache->contains(page), page >= kPages - kThere) << page;
+  const uint64_t found = co_await s.checked_read(kPages - kThere, kThere);
+  EXPECT_EQ(found, kThere);
+  const uint64_t absent = co_await s.checked_read(0, 10);
+  EXPECT_EQ(absent, 0u);
+  EXPECT_FALSE(s.cache->look_up(0));
+  EXPECT_EQ(s.cache->statistics().hits, kThere);
+  EXPECT_EQ(s.cache->statistics().misses, 1u);
+  put(*s.cache, kPages - 1);
+  EXPECT_EQ(s.cache->statistics().put, kPages) << "what is there is not written again";
+}
+
+TEST(FlashCache, KeepsTheNewestPagesThatThereIsRoomFor) { tell(first_in_first_out); }
+
+// A page that was changed is never found as it was before, while several users of other pages make the ring turn over.
+Task<void> act(Story& s, uint64_t actor, uint64_t actors) {
+  Random random(actor + 77);
+  for (int i = 0; i < 400; ++i) {
+    const uint64_t first = (actor << 32) + random.below(600);
+    const uint64_t pages = 1 + random.below(20);
+    const uint64_t kind = random.below(10);
+    if (kind < 6) {
+      for (uint64_t page = first; page < first + pages; ++page)
+        put(*s.cache, page, s.versions[page], random.chance(0.5));
+    } else if (kind < 8) {
+      (void)co_await s.checked_read(first, pages);
+    } else {
+      s.cache->erase(first, pages);
+      for (uint64_t page = first; page < first + pages; ++page) ++s.versions[page];
+    }
+    if (random.chance(0.3)) co_await s.runtime.executor().sleep_for(random.below(200'000));
+  }
+  if (++s.actors == actors) EXPECT_GT(s.cache->statistics().hits, 0u);
+}
+
+Task<void> many_users(Story& s) {
+  constexpr uint64_t kActors = 6;
+  for (uint64_t actor = 0; actor < kActors; ++actor) s.runtime.executor().spawn(act(s, actor, kActors));
+  while (s.actors < kActors) co_await s.pause();
+}
+
+TEST(FlashCache, NeverGivesOutWhatHasChanged) {
+  for (uint64_t seed = 1; seed <= 10; ++seed) tell(many_users, seed);
+}
+
+TEST(FlashCache, GivesOutNothingThatADiskHasSpoilt) {
+  runtime::SimDiskKnobs knobs;
+  knobs.read_error_chance = knobs.lost_write_chance = knobs.misdirect_chance = knobs.corrupt_chance = 0.05;
+  for (uint64_t seed = 1; seed <= 10; ++seed) tell(many_users, seed, kFast, knobs);
+}
+
+Task<void> damage(Story& s) {
+  for (uint64_t page = 0; page < 2 * kSegmentPages; ++page) put(*s.cache, page);
+  co_await s.pause();
+  EXPECT_TRUE(s.storage.corrupt_file("cache", FlashCache::kSegmentBytes + 7 * kPageBytes, kPageBytes));
+  const uint64_t before = co_await s.checked_read(0, 20);
+  EXPECT_EQ(before, 7u);
+  EXPECT_FALSE(s.cache->contains(7));
+  const uint64_t behind = co_await s.checked_read(8, 20);
+  EXPECT_EQ(behind, 20u);
+  EXPECT_EQ(s.cache->statistics().mismatches, 1u);
+  put(*s.cache, 7);
+  const uint64_t again = co_await s.checked_read(0, 20);
+  EXPECT_EQ(again, 20u) << "it may be put again";
+}
+
+TEST(FlashCache, ADamagedPageIsAbsentAndItsNeighboursAreNot) { tell(damage); }
+
+Task<void> failed_write(Story& s) {
+  s.storage.fail_next_write();
+  for (uint64_t page = 0; page < kSegmentPages; ++page) put(*s.cache, page);
+  const uint64_t under_way = co_await s.checked_read(0, 10);
+  EXPECT_EQ(under_way, 10u) << "from memory while it is written";
+  co_await s.pause();
+  EXPECT_TRUE(s.cache->statistics().failed);
+  EXPECT_EQ(s.cache->statistics().used_bytes, 0u);
+  put(*s.cache, 5000);
+  EXPECT_FALSE(s.cache->contains(5000));
+  const uint64_t found = co_await s.checked_read(0, 10);
+  EXPECT_EQ(found, 0u);
+}
+
+TEST(FlashCache, AFailedWriteTurnsItOff) { tell(failed_write); }
+
+Task<void> budget(Story& s) {
+  for (uint64_t page = 0; page < 1000; ++page) put(*s.cache, page, 0, false);
+  EXPECT_EQ(s.cache->statistics().put, kSegmentPages / 2) << "half of a second's worth is kept for what was used again";
+  for (uint64_t page = 2000; page < 3000; ++page) put(*s.cache, page, 0, true);
+  EXPECT_EQ(s.cache->statistics().put, kSegmentPages);
+  EXPECT_EQ(s.cache->statistics().skipped, 2000 - kSegmentPages);
+  co_await s.runtime.executor().sleep_for(250'000'000);
+  for (uint64_t page = 4000; page < 5000; ++page) put(*s.cache, page, 0, true);
+  EXPECT_NEAR(static_cast<double>(s.cache->statistics().put), kSegmentPages * 1.25, 2);
+}
+
+TEST(FlashCache, WritesStayWithinTheirBudget) { tell(budget, 1, FlashCache::kWriteRateMin); }
+
+Task<void> too_fast(Story& s) {
+  for (uint64_t page = 0; page < 1000; ++page) put(*s.cache, page);
+  EXPECT_EQ(s.cache->statistics().put, 2 * kSegmentPages);
+  EXPECT_EQ(s.cache->statistics().dropped, 1000 - 2 * kSegmentPages);
+  const uint64_t found = co_await s.checked_read(0, 1000);
+  EXPECT_EQ(found, 2 * kSegmentPages);
+}
+
+TEST(FlashCache, NobodyWaitsForTheFile) { tell(too_fast); }
+
+}  // namespace
+}  // namespace foreshard::volume
