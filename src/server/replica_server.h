@@ -71,6 +71,8 @@ class ReplicaServer {
   bool read_cached(const ReadRequest& r, ByteSpan into);
   void fill_cache(const ReadRequest& r, ConstByteSpan data, policy::FillGuard::Ticket ticket);
   runtime::Task<Result<bool>> read_stored(const ReadRequest& r, ByteSpan into);
+  runtime::Task<Result<rpc::Reply>> warm(const ReadRequest& r);
+  uint32_t disk_ns_since(uint64_t begin_ns);
   void forget_cached(uint64_t first_key, uint64_t pages);
   // Turns a store's failure into what a driver can act on, and raises failed().
   Error from_store(Error error);
@@ -85,6 +87,8 @@ class ReplicaServer {
   Sessions sessions_;
   HostedRanges ranges_;
   policy::PageCache cache_;
+  static constexpr uint32_t kWarmingMax = 64;
+  uint32_t warming_ = 0;  // reads for the cache alone under way
   policy::FillGuard fill_guard_;
   std::unique_ptr<rpc::Service> service_;
   runtime::Signal failed_;

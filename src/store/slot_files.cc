@@ -42,8 +42,10 @@ Result<void> SlotFiles::make_room(uint64_t slot, uint64_t free_bytes_min) {
     if (files_.empty()) {
       TRY_VOID(disk_.sync_folder(""));
     }
+    TRY(slot_file.bytes, slot_file.file->size());  // one that lay behind a missing one is longer than nothing
     files_.push_back(std::move(slot_file));
   }
+  if (has(slot)) return {};
   TRY_VOID(files_[index].file->allocate(wanted));
   files_[index].bytes = wanted;
   return {};

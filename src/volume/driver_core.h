@@ -148,6 +148,7 @@ class DriverCore final : public Driver, public LinkOwner {
   bool on_its_way(uint64_t page) const;  // a prefetch of it is under way
   runtime::Task<void> prefetch_range(policy::PageRange range);
   runtime::Task<void> warm_range(policy::PageRange range);
+  void note_server_read(const ServerLink& link, uint64_t pages, uint64_t asked_ns, const server::ReadReply& answered);
   runtime::Task<Result<void>> prefetch_part(uint64_t first, uint64_t pages);
   runtime::Task<bool> wait_for_prefetch(uint64_t page);
 
@@ -178,6 +179,7 @@ class DriverCore final : public Driver, public LinkOwner {
   policy::Prefetcher prefetcher_;
   std::vector<policy::PageRange> to_fetch_;
   uint64_t outstanding_pages_ = 0;            // of reads that the cache alone could not answer
+  uint64_t outstanding_requests_ = 0;
   std::map<uint64_t, uint64_t> prefetching_;  // on their way: first page -> end page
   runtime::WaitQueue prefetch_ended_;
   runtime::Signal learned_loaded_;  // or it has turned out that there is nothing

@@ -30,17 +30,17 @@ bool worth_retrying(ErrorCode code) {
   }
 }
 
-// Pages that are counted while a read is under way.
+// What is counted while a read is under way.
 class Outstanding {
  public:
-  Outstanding(uint64_t& count, uint64_t pages) : count_(count), pages_(pages) { count_ += pages_; }
-  ~Outstanding() { count_ -= pages_; }
+  Outstanding(uint64_t& count, uint64_t number) : count_(count), number_(number) { count_ += number_; }
+  ~Outstanding() { count_ -= number_; }
   Outstanding(const Outstanding&) = delete;
   Outstanding& operator=(const Outstanding&) = delete;
 
  private:
   uint64_t& count_;
-  const uint64_t pages_;
+  const uint64_t number_;
 };
 
 }  // namespace
@@ -159,8 +159,11 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
   seen.first_page = first;
   seen.pages = static_cast<uint32_t>(into.size() / kPageBytes);
   const bool all_cached = copy_from_cache(first, into, seen);
-  const Outstanding outstanding(outstanding_pages_, seen.missed_pages == 0 ? 0 : seen.pages);
+  const bool waits = seen.missed_pages != 0;
+  const Outstanding outstanding(outstanding_pages_, waits ? seen.pages : 0);
+  const Outstanding outstanding_request(outstanding_requests_, waits ? 1 : 0);
   seen.outstanding_pages = outstanding_pages_;
+  seen.outstanding_requests = outstanding_requests_;
   observe(seen);
   start_prefetches();
   // As if it were enough that the grants ran when the pages came in.
@@ -241,8 +244,7 @@ Task<Result<void>> DriverCore::read_part(uint64_t first, ByteSpan into, bool kee
   const rpc::Reply& reply = *answer;
   if (reply.control.size() < sizeof(server::ReadReply)) co_return fail(ErrorCode::kInvalid, "read: short answer");
   const auto answered = load_object<server::ReadReply>(reply.control.span());
-  const uint64_t now_ns = runtime_.now_ns();
-  prefetcher_.on_read(request.pages, now_ns - asked_ns, answered.disk_ns, now_ns);
+  if (part.link != nullptr) note_server_read(*part.link, request.pages, asked_ns, answered);
   if (answered.all_zero != 0) {
     std::memset(into.data(), 0, into.size());
   } else if (reply.data_size != into.size()) {

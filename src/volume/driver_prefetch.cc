@@ -77,6 +77,13 @@ Task<void> DriverCore::prefetch_range(policy::PageRange range) {
   if (page < end) prefetcher_.on_dropped(policy::PageRange{page, static_cast<uint32_t>(end - page)});
 }
 
+void DriverCore::note_server_read(const ServerLink& link, uint64_t pages, uint64_t asked_ns,
+                                  const server::ReadReply& answered) {
+  if (answered.all_zero != 0) return;  // there was nothing to read
+  const uint64_t now_ns = runtime_.now_ns();
+  prefetcher_.on_read({link.server().value, pages, now_ns - asked_ns, answered.disk_ns}, now_ns);
+}
+
 // Into the server's memory. Nothing comes back, and nobody waits: what fails is left out.
 Task<void> DriverCore::warm_range(policy::PageRange range) {
   if (const std::optional<runtime::Gate::Pass> pass = background_.enter()) {
@@ -134,8 +141,7 @@ Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
   if (!link.ready() || link.session() != session) co_return fail(ErrorCode::kStaleSession, "prefetch: old session");
   if (reply.control.size() < sizeof(server::ReadReply)) co_return fail(ErrorCode::kInvalid, "read: short answer");
   const auto answered = load_object<server::ReadReply>(reply.control.span());
-  const uint64_t now_ns = runtime_.now_ns();
-  prefetcher_.on_read(pages, now_ns - asked_ns, answered.disk_ns, now_ns);
+  note_server_read(link, pages, asked_ns, answered);
   if (answered.all_zero != 0) {
     std::memset(data.data(), 0, data.size());
   } else if (reply.data_size != data.size()) {

@@ -25,6 +25,7 @@ struct Observation {
   uint32_t missed_pages = 0;       // of a read: not in the cache
   bool hit_prefetched = false;     // a page of it was there thanks to a prefetch, first use
   uint64_t outstanding_pages = 0;  // of all reads that wait for a server, this one included
+  uint64_t outstanding_requests = 0;
   uint64_t fetch_latency_ns = 0;   // what a fetch takes at present, filled in by the prefetcher; 0: not known
 };
 

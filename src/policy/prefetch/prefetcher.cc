@@ -137,6 +137,9 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   ledger_.advance(observation.missed_pages, horizon());
   learn();
 
+  crowding_.note_request(observation.outstanding_requests);
+  crowded_ = mode_ == PrefetchMode::kOn && crowding_.full();
+  crowded_requests_ += crowded_;
   Observation seen = observation;
   seen.fetch_latency_ns = fetch_latency_ns_;
   candidates_.clear();
@@ -169,8 +172,6 @@ void Prefetcher::sift() {
 }
 
 void Prefetcher::consider(const Observation& observation, std::vector<PageRange>& to_fetch) {
-  crowded_ = crowding_.full(observation.pages, observation.outstanding_pages + ledger_.in_flight());
-  crowded_requests_ += crowded_;
   if ((stopped_ || crowded_) && mix64(observed_) % kStoppedShare != 0) return;
   sift();
   proposals_.gather(observation, candidates_, options_.volume_pages, [this](uint64_t page) { return state_of(page); });

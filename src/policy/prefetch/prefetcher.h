@@ -134,10 +134,10 @@ class Prefetcher {
   }
   // latency_ns: since it was returned by on_access; 0: not known.
   void on_fetched(PageRange range, uint64_t latency_ns);
-  // Any read from a server took that long, on demand or ahead of it; of that its disk so much, 0: it had it in memory.
-  void on_read(uint64_t pages, uint64_t latency_ns, uint64_t disk_ns, uint64_t now_ns) {
-    crowding_.add(pages, latency_ns, now_ns);
-    warming_.on_read(latency_ns, disk_ns);
+  // Any read of stored data from a server has ended, on demand or ahead of it.
+  void on_read(const ServerRead& read, uint64_t now_ns) {
+    crowding_.add(read, now_ns);
+    warming_.on_read(read.latency_ns, read.disk_ns);
   }
   // What was to go into the server's memory has arrived there, or has not.
   void on_warmed(PageRange range) { warming_.arrived(range.pages); }

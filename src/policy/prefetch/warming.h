@@ -3,8 +3,7 @@
 // displaces nothing at the client, and spares a later read the disk. It has thresholds and a budget of its own, so that
 // what is wasted in one place is not held against the other.
 //
-// It pays only where the disk makes up a good part of what a read takes: not for data in another zone, nor for what the
-// server holds in memory anyway.
+// It pays only where the disk makes up a good part of what a read from disk takes: not for data in another zone.
 //
 // Owner: the Prefetcher. Plain arithmetic, no clock.
 #pragma once
@@ -55,14 +54,14 @@ class Warming {
   }
   void arrived(uint64_t pages) { in_flight_ -= std::min(in_flight_, pages); }
   void outcome(bool used) {
-    --open_;
+    open_ -= std::min<uint64_t>(open_, 1);
     ++(used ? used_ : wasted_);
     threshold_.learn(used);
     if (!used) budget_.waste();
   }
   // It goes into the driver's cache after all.
   void take() {
-    --open_;
+    open_ -= std::min<uint64_t>(open_, 1);
     ++taken_;
   }
   WarmingStatistics statistics() const {
@@ -76,7 +75,7 @@ class Warming {
   static constexpr double kPrecisionMin = 0.3;
   static constexpr double kWasteShare = 0.5;  // of the pages that the client reads
   static constexpr uint64_t kReadsFirst = 32, kMemory = 256;
-  static constexpr uint64_t kInFlightMax = 1024;
+  static constexpr uint64_t kInFlightMax = 128;
 
   static BudgetSettings settings(BudgetSettings driver) {
     driver.threshold *= kThresholdShare;

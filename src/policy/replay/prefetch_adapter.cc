@@ -33,7 +33,7 @@ class PrefetchAdapter final : public ReplayPrefetch {
   void on_first_use(uint64_t page) override { prefetcher_.on_first_use(page); }
   void on_wasted(uint64_t page, bool evicted) override { prefetcher_.on_wasted(page, evicted); }
   void on_read(uint64_t latency_ns, uint64_t disk_ns) override {
-    prefetcher_.on_read(0, latency_ns, disk_ns, 0);  // there are no queues in a replay
+    prefetcher_.on_read({.latency_ns = latency_ns, .disk_ns = disk_ns}, 0);  // of no size: a replay has no queues
   }
   void on_warmed(PageRange range) override { prefetcher_.on_warmed(range); }
   PrefetchFacts facts() const override {
