@@ -43,7 +43,8 @@ def servers(args):
     ratios = []
     traces = sorted(path for path in args.traces.rglob("*.csv*") if "sealed" not in path.name)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        found = pool.map(replay, [(path, args.cache, options) for path in traces for options in ([], ["--warm-servers"])])
+        tasks = [(path, args.cache, options) for path in traces for options in ([], ["--warm-servers"])]
+        found = pool.map(replay, tasks)
         for path, without, warm in zip(traces, *[iter(found)] * 2):
             ratio = warm["mean_latency_us"] / without["mean_latency_us"]
             ratios.append(ratio)
@@ -89,8 +90,8 @@ def file_rows(args, lab, latency):
             iops, p50, p99, cpu = (statistics.median(run[key] for run in runs)
                                    for key in ("iops", "p50_us", "p99_us", "server_cpu_us"))
             base = base or iops
-            yield (f"| {'own zone' if latency == '0' else latency + ' away'} | {depth} | {name} | {iops:,.0f} | {p50:.0f} / "
-                   f"{p99:.0f} | {cpu:.1f} | {iops / base:.2f} |")
+            yield (f"| {'own zone' if latency == '0' else latency + ' away'} | {depth} | {name} | {iops:,.0f} | "
+                   f"{p50:.0f} / {p99:.0f} | {cpu:.1f} | {iops / base:.2f} |")
     for driver in drivers.values():
         driver.stop()
     region.stop()
