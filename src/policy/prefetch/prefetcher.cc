@@ -16,7 +16,7 @@ constexpr uint64_t kIssuedMax = 1u << 16;
 constexpr uint64_t kShadowRecords = 1u << 13;
 constexpr float kUnlikelyBelow = 0.2f;  // of such proposals one in kUnlikelyShare is followed and stands for the others
 constexpr uint8_t kUnlikelyShare = 4;
-constexpr uint8_t kWarmed = 1;               // a tag in the ledger: it went into the server's memory
+constexpr uint8_t kWarmedTag = 1;            // in the ledger: it went into the server's memory
 constexpr size_t kStandsForMax = 4;          // pages of a refused request that its front stands for
 constexpr float kProbable = 0.2f;            // such a page may be worth a fetch, alone
 constexpr uint32_t kExpectedPages = 16;      // of a candidate whose memory is waited for together
@@ -97,7 +97,7 @@ void Prefetcher::learn() {
   for (const PrefetchLedger::Outcome& outcome : ledger_.outcomes()) {
     if (outcome.expert == hint_expert_) continue;
     if (!outcome.late) filter_.learn(examples_[outcome.record], outcome.used);
-    if (outcome.tag == kWarmed) warming_.outcome(outcome.used);
+    if (outcome.tag == kWarmedTag) warming_.outcome(outcome.used);
     if (outcome.shadow) continue;
     const double probability = examples_[outcome.record].probability / double{FilterExample::kProbabilityMax};
     const double stated = outcome.confidence / double{PrefetchLedger::kConfidenceMax};
@@ -275,7 +275,7 @@ void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag) {
   const double stated = recalibration_.correct(weighed.probability);
   const auto confidence = static_cast<uint8_t>(stated * PrefetchLedger::kConfidenceMax + 0.5);
   const auto expert = static_cast<uint8_t>(page.opinion[0].source / 2);
-  if (ledger_.tag(page.page) == kWarmed) warming_.take();
+  if (ledger_.tag(page.page) == kWarmedTag) warming_.take();
   const uint32_t number = ledger_.issue(page.page, expert, confidence, shadow, tag);
   learn();  // what was written off to make room names the example that lies there still
   examples_[number] = weighed.example;
@@ -395,8 +395,8 @@ bool Prefetcher::warm(size_t proposal, bool begun) {
   const Proposal& page = proposals_.pages()[proposal];
   if (mode_ != PrefetchMode::kOn || crowded_ || !warming_.allows(weighed_[proposal].probability, page.missing, begun))
     return false;
-  if (page.followed && ledger_.tag(page.page) == kWarmed) return false;
-  record(proposal, true, kWarmed);
+  if (page.followed && ledger_.tag(page.page) == kWarmedTag) return false;
+  record(proposal, true, kWarmedTag);
   weighed_[proposal].issued = true;
   issued_at_ = observed_;
   warming_.issue();
@@ -426,7 +426,7 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
       ++refused_in_flight_;
       continue;
     }
-    if (ledger_.tag(page) == kWarmed) warming_.take();
+    if (ledger_.tag(page) == kWarmedTag) warming_.take();
     ledger_.issue(page, hint_expert_, 0, !issue);
     if (issue) issue_page(page, Destination::kDriver, to_fetch, first_range);
   }
