@@ -12,6 +12,7 @@
 #include "cli/trace_input.h"
 #include "policy/replay/page_census.h"
 #include "policy/replay/prefetch_names.h"
+#include "policy/trace/coarse_times.h"
 #include "runtime/clocks.h"
 
 namespace foreshard::cli {
@@ -147,7 +148,11 @@ Result<ReplayReport> replay_file(const std::string& file, const ReplayCommandOpt
     report.has_times |= request.time_ns.has_value();
     runs->take(request);
   };
-  TRY_VOID(read_whole(input, options, progress, {.begin = begin, .request = take, .on_bytes = {}}));
+  policy::CoarseTimes times(take);
+  const auto spread = [&times](const TraceRequest& request) { times.take(request); };
+  TRY_VOID(read_whole(input, options, progress, {.begin = begin, .request = spread, .on_bytes = {}}));
+  times.finish();
+  report.clock_unit_ns = times.unit_ns();
   report.rows = runs->rows();
   if (report.rows.front().result.requests() == 0) {
     return fail(ErrorCode::kInvalid, "replay", file + " has no reads or writes");

@@ -61,6 +61,7 @@ Json row_json(const ReplayReport& report, const ReplayRow& row) {
   return {{"file", report.file},
           {"format", report.format},
           {"has_times", report.has_times},
+          {"clock_unit_us", report.clock_unit_ns / 1000},
           {"prefetch", row.prefetch},
           {"replacement", row.replacement},
           {"budget", row.budget},
@@ -132,6 +133,10 @@ std::string replay_text(const ReplayReport& report) {
   if (report.unique_pages > 0) text += format_size(report.unique_pages * kPageBytes) + " touched, ";
   text += fmt::format("cache {}{}\n", format_size(report.cache_pages * kPageBytes),
                       report.has_times ? "" : "; it has no times, so that nothing is late");
+  if (report.clock_unit_ns != 0) {
+    text += fmt::format("its clock counts {}: the requests of each time are spread evenly over that\n",
+                        format_duration_ns(report.clock_unit_ns));
+  }
   return text + replay_table(report);
 }
 

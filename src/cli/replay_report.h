@@ -20,6 +20,7 @@ struct ReplayReport {
   uint64_t unique_pages = 0;  // 0: not counted
   uint64_t cache_pages = 0, server_cache_pages = 0;
   bool has_times = false;
+  uint64_t clock_unit_ns = 0;  // of a clock so coarse that its requests were spread (CoarseTimes); else 0
   std::vector<ReplayRow> rows;
 };
 

@@ -162,6 +162,13 @@ lines = [line if i == 0 else "," + line.split(",", 1)[1] for i, line in enumerat
 untimed.write_text("\n".join(lines) + "\n")
 one = told(untimed, "--prefetch", "readahead", "--zone-us", "5000")
 lab.check("without times nothing is late", one["has_times"] is False and one["late_ratio"] == 0, one)
+coarse = lab.dir / "coarse.csv"
+seconds = [(us // 1000000 * 1000000, *rest) for us, *rest in requests]
+coarse.write_text(block(seconds))
+one, true = (told(trace, "--prefetch", "readahead", "--fetch-us", "100") for trace in (coarse, path))
+lab.check("requests of a clock that counts seconds are spread over each",
+          one["clock_unit_us"] == 1000000 and true["clock_unit_us"] == 0 and one["late_ratio"] == 0, [one, true])
+lab.check("and score as with their times", one["read_request_miss_ratio"] == true["read_request_miss_ratio"], one)
 
 # ---- what is wrong
 bad = lab.dir / "bad.csv"
