@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "policy/predict/association.h"
+#include "policy/predict/delta.h"
 #include "policy/predict/log_replay.h"
 #include "policy/predict/near.h"
 #include "policy/predict/stride.h"
@@ -15,8 +16,8 @@ namespace {
 
 // One stream looks ahead by at most this part of the cache.
 constexpr uint64_t kCacheShare = 16;
-constexpr std::array<std::string_view, 7> kNames = {"log",       "sequential",  "stride",     "near",
-                                                    "footprint", "association", "fingerprint"};
+constexpr std::array<std::string_view, 8> kNames = {"log",       "sequential",  "stride",      "near",
+                                                    "footprint", "association", "fingerprint", "delta"};
 
 // The streams of the set, shown as an expert among the others.
 class StreamView : public Predictor {
@@ -59,6 +60,8 @@ PredictorSet::PredictorSet(uint64_t cache_pages, const std::vector<std::string>&
       add(std::make_unique<NearPredictor>());
     } else if (name == "footprint") {
       add(std::make_unique<FootprintPredictor>(history));
+    } else if (name == "delta") {
+      add(std::make_unique<DeltaPredictor>());
     } else if (name == "fingerprint") {
       past_sources_ |= sources;
       auto fingerprint = std::make_unique<FingerprintPredictor>();

@@ -25,7 +25,7 @@ class PredictorSet {
   // For a cache of so many pages: the named experts, or all. A name that is none of names() is our own bug.
   PredictorSet(uint64_t cache_pages, const std::vector<std::string>& names, const PageHistory& history);
   // Adds an expert behind the others; kExpertsOfASetMax in all, since the filter has so many tables for them.
-  static constexpr size_t kExpertsOfASetMax = 8;
+  static constexpr size_t kExpertsOfASetMax = 9;
   void add(std::unique_ptr<Predictor> expert);
 
   void observe(const Observation& observation, std::vector<Candidate>& candidates);

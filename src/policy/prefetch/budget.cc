@@ -5,37 +5,65 @@ namespace {
 
 constexpr double kTokensFirst = 64;
 constexpr double kTokensMax = 8192;
-constexpr double kPrecisionStep = 1.0 / 1024;
+constexpr double kPrecisionStep = 1.0 / 8192;
 constexpr uint64_t kOutcomesFirst = 128;     // before them precision is not known
 constexpr uint64_t kOutcomesMax = 1u << 30;  // that are taken over: more say no more
-constexpr double kThresholdStep = 1.0 / 8192;
+constexpr double kRise = 1.0 / 4096;         // for each outcome, by how far precision is below the minimum
+constexpr double kThresholdStep = 1.0 / 16384;
 constexpr double kThresholdMax = 1.3;
+
+double towards(double goal, double value) { return value + std::clamp(goal - value, -kThresholdStep, kThresholdStep); }
 
 }  // namespace
 
 BudgetSettings budget_settings(PrefetchBudget budget) {
   if (budget == PrefetchBudget::kFrugal) {
-    return {.threshold = 0.7, .small_share = 0.5, .precision_min = 0.7, .waste_share_max = 0.25};
+    return {.threshold = {.first = 0.82, .least = 0.82, .most = 0.82},
+            .small_share = {.first = 0.75, .least = 0.37, .most = 0.9},
+            .precision_low = 0.76,
+            .precision_high = 0.78,
+            .precision_min = 0.75,
+            .waste_share_max = 0.25};
   }
-  return {.threshold = 0.6, .precision_min = 0.35, .waste_share_max = 1.0};
+  return {.threshold = {.first = 0.6, .least = 0.45, .most = 0.74},
+          .precision_low = 0.62,
+          .precision_high = 0.8,
+          .precision_min = 0.35,
+          .waste_share_max = 1.0};
 }
 
 std::string_view prefetch_budget_name(PrefetchBudget budget) {
   return budget == PrefetchBudget::kFrugal ? "frugal" : "normal";
 }
 
+double Threshold::precision_step() const {
+  return std::max(kPrecisionStep, 1.0 / static_cast<double>(std::max<uint64_t>(outcomes_, 1)));
+}
+
 void Threshold::learn(bool used) {
   ++outcomes_;
-  const double step = std::max(kPrecisionStep, 1.0 / static_cast<double>(outcomes_));
-  precision_ += ((used ? 1.0 : 0.0) - precision_) * step;
+  precision_ += ((used ? 1.0 : 0.0) - precision_) * precision_step();
   if (outcomes_ < kOutcomesFirst) return;
-  value_ += (precision_min_ - precision_) * kThresholdStep * 2;
-  value_ = std::clamp(value_, base_, kThresholdMax);
+  double goal = settings_.threshold.first;
+  if (precision_ > settings_.precision_high) {
+    goal = settings_.threshold.least;
+    small_share_ = towards(settings_.small_share.least, small_share_);
+  } else if (precision_ < settings_.precision_low) {
+    goal = settings_.threshold.most;
+    small_share_ = towards(settings_.small_share.most, small_share_);
+  }
+  if (precision_ < settings_.precision_min) {
+    value_ = std::min(value_ + (settings_.precision_min - precision_) * kRise, kThresholdMax);
+  } else {
+    value_ = towards(goal, value_);
+  }
 }
+
+void Threshold::revise() { precision_ = std::min(precision_ + precision_step(), 1.0); }
 
 void Threshold::restore(double value, double precision, uint64_t outcomes) {
   if (!(value >= 0 && value <= kThresholdMax && precision >= 0 && precision <= 1)) return;
-  value_ = std::clamp(value, base_, kThresholdMax);
+  value_ = std::clamp(value, settings_.threshold.least, kThresholdMax);
   precision_ = precision;
   outcomes_ = std::min(outcomes, kOutcomesMax);
 }

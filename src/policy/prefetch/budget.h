@@ -1,6 +1,6 @@
-// The brakes of prefetching. Threshold says how probable a page must be to be fetched; it rises while precision is
-// below what the budget asks for, slowly and within bounds, since outcomes come late and in bursts. WasteBudget bounds
-// what may be wasted in all. Owner: the Prefetcher. Plain arithmetic, no clock.
+// The brakes of prefetching. Threshold says how probable a page must be to be fetched; it goes down while nearly all
+// that is fetched is used, and up while too little is, slowly and within bounds, since outcomes come late and in
+// bursts. WasteBudget bounds what may be wasted in all. Owner: the Prefetcher. Plain arithmetic, no clock.
 #pragma once
 
 #include <algorithm>
@@ -13,9 +13,16 @@ namespace foreshard::policy {
 enum class PrefetchBudget : uint8_t { kNormal, kFrugal };
 
 struct BudgetSettings {
-  double threshold = 0;        // of the probability, for a large request
-  double small_share = 0;      // of that, at least, for a small one
-  double precision_min = 0;    // below it the threshold rises
+  // Where something begins, and how far it goes while precision is high or low.
+  struct Range {
+    double first = 0;
+    double least = 0;  // above precision_high
+    double most = 0;   // below precision_low
+  };
+  Range threshold;    // of the probability, for a large request; goes back in between
+  Range small_share;  // of that, at least, for a small one; stays in between
+  double precision_low = 0, precision_high = 1;
+  double precision_min = 0;    // below it the threshold rises beyond all that
   double waste_share_max = 0;  // wasted pages as a share of the pages that the client read
 };
 BudgetSettings budget_settings(PrefetchBudget budget);
@@ -24,10 +31,7 @@ std::string_view prefetch_budget_name(PrefetchBudget budget);  // "normal", "fru
 class Threshold {
  public:
   explicit Threshold(const BudgetSettings& settings)
-      : base_(settings.threshold),
-        small_share_(settings.small_share),
-        precision_min_(settings.precision_min),
-        value_(settings.threshold) {}
+      : settings_(settings), value_(settings.threshold.first), small_share_(settings.small_share.first) {}
   // Of a page whose request lacks so many pages, itself included. Never so much that nothing could pass: it is only
   // by what passes that the threshold learns that times are better.
   double of(uint32_t missing) const {
@@ -40,11 +44,16 @@ class Threshold {
   void restore(double value, double precision, uint64_t outcomes);
   // What came of an issued page.
   void learn(bool used);
+  // One that was not used at first was used after all.
+  void revise();
 
  private:
   static constexpr double kHalfPages = 2;  // a request of so many asks for half of the threshold
   static constexpr double kSure = 0.97;    // what is as probable as this is always worth a fetch
-  double base_, small_share_, precision_min_, value_;
+  double precision_step() const;
+
+  BudgetSettings settings_;
+  double value_, small_share_;
   double precision_ = 0;
   uint64_t outcomes_ = 0;
 };

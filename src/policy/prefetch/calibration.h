@@ -94,7 +94,7 @@ class Recalibration {
   }
 
  private:
-  static constexpr double kMemory = 400, kDoubt = 16;
+  static constexpr double kMemory = 8000, kDoubt = 96;
   static uint32_t place(double probability) { return std::min(static_cast<uint32_t>(probability * kBins), kBins - 1); }
   Bins bins_{};
 };

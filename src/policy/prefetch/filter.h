@@ -2,7 +2,8 @@
 // probability that the page is read soon. A feature is a table and a code; the tables are hashed and of fixed size,
 // so that memory is bounded whatever comes, and the probability is the sigmoid of the sum of one weight of each.
 // Steps are AdaGrad's (Duchi, Hazan and Singer, JMLR 2011) with sums that are bounded, so that the model keeps
-// up with a volume that changes.
+// up with a volume that changes. The pages of one request come out alike: a request of n pages teaches like the square
+// root of n single ones.
 //
 // Owner: the Prefetcher. Deterministic. Memory: kBytes. Cost: a few ns for each feature of an example.
 #pragma once
@@ -22,6 +23,7 @@ struct FilterExample {
   std::array<uint16_t, kFeaturesMax> places;
   uint16_t count = 0;
   uint8_t weight = 1;       // for how many alike it stands
+  uint8_t shared_log2 = 0;  // of the pages of its request, whose outcomes come together: each says the less
   uint8_t probability = 0;  // as the filter said, of kProbabilityMax
   static constexpr uint8_t kProbabilityMax = 255;
 

@@ -49,6 +49,26 @@ TEST(OnlineFilter, LearnsARuleThatOneFeatureTells) {
   EXPECT_GT(teach(filter, random, 2000, false), 0.98);
 }
 
+// Requests of 64 pages that come out alike, and single pages that come out otherwise, half as many pages: what they
+// have in common is not drowned by the former.
+TEST(OnlineFilter, APageOfALargeRequestSaysLessThanASingleOne) {
+  OnlineFilter filter;
+  for (int i = 0; i < 4000; ++i) {
+    FilterExample large;
+    large.add(31, 0);
+    large.shared_log2 = 7;
+    for (int page = 0; page < 64; ++page) filter.learn(large, true);
+    FilterExample single;
+    single.add(31, 0);
+    single.shared_log2 = 1;
+    for (int page = 0; page < 8; ++page) filter.learn(single, false);
+  }
+  FilterExample any;
+  any.add(31, 0);
+  EXPECT_GT(filter.probability(any), 0.3f);
+  EXPECT_LT(filter.probability(any), 0.7f);
+}
+
 TEST(OnlineFilter, FollowsAChange) {
   OnlineFilter filter;
   Random random(3);

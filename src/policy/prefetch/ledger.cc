@@ -9,12 +9,14 @@ namespace foreshard::policy {
 namespace {
 
 constexpr double kResidenceStep = 0.01;
+constexpr uint64_t kResidenceDoubt = 16;    // pages that what is expected counts for: the first to leave may be odd
 constexpr uint64_t kLookAhead = 8;          // records whose turn comes soon
 constexpr uint64_t kPassedAtOnceMax = 512;  // where the horizon came down at once, the rest follows soon
 
 }  // namespace
 
-PrefetchLedger::PrefetchLedger(uint64_t issued_max, uint64_t shadow_max) {
+PrefetchLedger::PrefetchLedger(uint64_t issued_max, uint64_t shadow_max, uint64_t residence)
+    : residence_(static_cast<double>(residence)) {
   ASSERT(std::max(issued_max, shadow_max) <= uint64_t{1} << 29, issued_max, shadow_max);
   issued_.records.resize(std::bit_ceil(std::max<uint64_t>(issued_max, 16)));
   shadow_.records.resize(std::bit_ceil(std::max<uint64_t>(shadow_max, 16)));
@@ -118,7 +120,8 @@ void PrefetchLedger::wasted(uint64_t page, bool evicted) {
   if (entry == nullptr || entry->state == State::kShadow) return;
   if (evicted) {
     const auto stayed = static_cast<double>(clock_ - issued_.records[record_of(*entry)].clock);
-    residence_ += (stayed - residence_) * (residence_ == 0 ? 1 : kResidenceStep);
+    const double step = 1 / static_cast<double>(kResidenceDoubt + ++left_);
+    residence_ += (stayed - residence_) * std::max(step, kResidenceStep);
   }
   end(*entry, false);
 }
@@ -204,6 +207,8 @@ void PrefetchLedger::count_end(const Entry& entry, bool used) {
 }
 
 void PrefetchLedger::end(Entry& entry, bool used) {
+  // Late ones say nothing of when they would have been used.
+  if (used && entry.state == State::kWaiting) delays_.add(clock_ - issued_.records[record_of(entry)].clock);
   give_outcome(entry, used);
   count_end(entry, used);
   remove(entry);

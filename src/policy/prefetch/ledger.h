@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "policy/prefetch/use_delays.h"
 
 namespace foreshard::policy {
 
@@ -46,8 +47,9 @@ class PrefetchLedger {
     uint8_t tag = 0;    // as it was issued
   };
 
-  // How many pages at most are remembered that were issued, and that were issued in shadow.
-  PrefetchLedger(uint64_t issued_max, uint64_t shadow_max);
+  // How many pages at most are remembered that were issued, and that were issued in shadow; `residence`: what is
+  // expected of residence() before anything has left the cache.
+  PrefetchLedger(uint64_t issued_max, uint64_t shadow_max, uint64_t residence);
 
   enum class Held : uint8_t { kNot, kShadow, kIssued };
   Held held(uint64_t page) const {
@@ -95,8 +97,12 @@ class PrefetchLedger {
   // Truly issued pages whose outcome is not known yet.
   uint64_t open() const { return open_; }
   uint64_t shadow_waiting() const { return shadow_waiting_; }
-  // For how many further pages a prefetched one that nobody uses stays in the cache, smoothed; 0: not known yet.
+  // For how many further pages a prefetched one that nobody uses stays in the cache, smoothed.
   double residence() const { return residence_; }
+  // In pages that have gone into the cache.
+  uint64_t clock() const { return clock_; }
+  // After how many further pages those are used that are.
+  const UseDelays& delays() const { return delays_; }
   uint64_t memory_bytes_max() const {
     return table_.size() * sizeof(Entry) + (issued_.records.size() + shadow_.records.size()) * sizeof(Record);
   }
@@ -144,8 +150,10 @@ class PrefetchLedger {
 
   std::vector<Entry> table_;  // open addressing, a power of two, at most half full
   Ring issued_, shadow_;      // what is proposed in shadow is more, and must not push out what was fetched
-  uint64_t clock_ = 0;        // pages that have gone into the cache
-  double residence_ = 0;
+  uint64_t clock_ = 0;
+  double residence_;
+  uint64_t left_ = 0;  // pages that residence_ comes from
+  UseDelays delays_;
   uint64_t live_ = 0, in_flight_ = 0, open_ = 0, shadow_waiting_ = 0;
   std::array<PrefetchCounts, kExpertsMax> counts_{};
   std::vector<Outcome> outcomes_;

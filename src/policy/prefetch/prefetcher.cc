@@ -27,6 +27,7 @@ constexpr uint32_t kTaughtPages = 64;     // of a request of the past, so that t
 constexpr uint64_t kActiveRequests = 4096;
 constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
 constexpr uint64_t kStoppedShare = 8;     // of which, or of those that find the way full, one in so many is looked at
+constexpr const char* kTables = "2:";  // of features, as describe() numbers them: with others a filter is worth nothing
 constexpr uint64_t kLatencyShareUp = 32, kLatencyShareDown = 4;
 
 double share(uint64_t part, uint64_t rest) {
@@ -70,7 +71,7 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
       cached_(std::move(cached)),
       expect_(std::move(expect)),
       experts_(options.cache_pages, options.experts, history_),
-      ledger_(std::clamp(options.cache_pages, kIssuedMin, kIssuedMax), kShadowRecords),
+      ledger_(std::clamp(options.cache_pages, kIssuedMin, kIssuedMax), kShadowRecords, options.cache_pages),
       budget_(budget_settings(options.budget).waste_share_max),
       threshold_(budget_settings(options.budget)),
       warming_(budget_settings(options.budget)),
@@ -85,12 +86,13 @@ uint64_t Prefetcher::memory_bytes_max() const {
          Sieve::kBytes + examples_.size() * sizeof(FilterExample) + Proposals::kBytesMax;
 }
 
-// A page counts as not used when half the time has passed that a wasted one stays in the cache. It grows from a few
-// pages at the start: if negative outcomes came only after half a cache, the first ones would all be positive.
+// A page counts as not used when twice the time has passed in which nearly all are used that are, or half of that which
+// a wasted one stays in the cache: the sooner it is known, the better. It grows from a few pages at the start: if
+// negative outcomes came only after half a cache, the first ones would all be positive.
 uint64_t Prefetcher::horizon() const {
-  const double residence = ledger_.residence() > 0 ? ledger_.residence() : static_cast<double>(options_.cache_pages);
-  return std::min(std::max(kHorizonFirst, filled_pages_ / 4),
-                  std::max<uint64_t>(static_cast<uint64_t>(residence / 2), kHorizonFirst));
+  const auto stays = static_cast<uint64_t>(ledger_.residence() / 2);
+  const uint64_t most = std::min(stays, ledger_.delays().nearly_all() * 2);
+  return std::min(std::max(kHorizonFirst, filled_pages_ / 4), std::max(most, kHorizonFirst));
 }
 
 void Prefetcher::learn() {
@@ -104,6 +106,7 @@ void Prefetcher::learn() {
     if (outcome.late) {
       recalibration_.revise(probability);
       calibration_.revise(stated);
+      threshold_.revise();
       continue;
     }
     recalibration_.learn(probability, outcome.used);
@@ -135,6 +138,8 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
     ledger_.demanded_range(observation.first_page, observation.pages);
   }
   ledger_.advance(observation.missed_pages, horizon());
+  displacement_.read(observation.first_page, observation.pages, ledger_.clock(),
+                     static_cast<uint64_t>(ledger_.residence()));
   learn();
 
   crowding_.note_request(observation.outstanding_requests);
@@ -200,12 +205,13 @@ PageState Prefetcher::state_of(uint64_t page) const {
   return PageState::kNeeded;
 }
 
-// The tables of the filter: 0 the sources; 1-8 what each expert says, 9-16 in another view; the rest about the page,
-// its neighbourhood and the request.
+// The tables of the filter: 0 the sources; 1-9 what each expert says, 10-18 in another view; the rest about the page,
+// its neighbourhood and the request. A change here changes kTables.
 void Prefetcher::describe(const Observation& observation, const Proposal& proposal, const PageHistory::Region* region,
                           FilterExample& example) const {
   example.count = 0;
   example.weight = 1;
+  example.shared_log2 = static_cast<uint8_t>(log2_bucket(proposal.missing));
   const uint64_t page = proposal.page;
   const uint32_t offset = proposal.offset < 8 ? proposal.offset : std::min(7 + log2_bucket(proposal.offset), 15u);
   const uint32_t missed = observation.missed_pages != 0;
@@ -214,7 +220,7 @@ void Prefetcher::describe(const Observation& observation, const Proposal& propos
     const Opinion& opinion = proposal.opinion[i];
     const uint32_t expert = opinion.source / 2, rank = opinion.source % 2;
     example.add(1 + expert, opinion.context * 2u + rank);
-    example.add(9 + expert, (opinion.detail * 16u + offset) * 2 + rank);
+    example.add(10 + expert, (opinion.detail * 16u + offset) * 2 + rank);
   }
   const uint32_t by = experts_.kind_of(proposal.sources);
   const auto in_region = static_cast<uint32_t>(page % PageHistory::kRegionPages);
@@ -241,18 +247,19 @@ void Prefetcher::describe(const Observation& observation, const Proposal& propos
   const auto step = static_cast<int64_t>(observation.first_page - last_end_);
   const uint32_t step_code = step >= 0 ? std::min(log2_bucket(static_cast<uint64_t>(step)), 31u)
                                        : 32 + std::min(log2_bucket(static_cast<uint64_t>(-step)), 31u);
-  example.add(17, (age * 16 + count) * 4 + by);
-  example.add(18, request * 64 + run_pages);
+  example.add(19, (age * 16 + count) * 4 + by);
+  example.add(20, request * 64 + run_pages);
   // Of the request before, which for a late candidate is not the one that it follows.
   if (!late_)
-    example.add(19, (std::min(stream.run(), 15u) * 64 + request) * 64 + std::min(stream.previous_pages(), 63u));
-  example.add(20, (in_region * 16 + offset) * 4 + by);
-  example.add(21, around * 4 + by);
-  example.add(22, (density * 4 + footprint) * 4 + by);
-  example.add(23, static_cast<uint32_t>(page >> 10) * 4 + by);
-  if (!late_) example.add(24, (step_code * 16 + std::min(log2_bucket(observation.pages), 15u)) * 4 + by);
-  example.add(25, static_cast<uint32_t>(std::clamp<int64_t>(distance, -65, 65) + 65) * 4 + by);
-  example.add(26, ((proposal.sources * 16 + std::min<uint32_t>(std::popcount(around), 8)) * 8 +
+    example.add(21, (std::min(stream.run(), 15u) * 64 + request) * 64 + std::min(stream.previous_pages(), 63u));
+  example.add(22, (in_region * 16 + offset) * 4 + by);
+  example.add(23, around * 4 + by);
+  example.add(24, (density * 4 + footprint) * 4 + by);
+  example.add(25, static_cast<uint32_t>(page >> 10) * 4 + by);
+  example.add(26, static_cast<uint32_t>(page >> 16) * 4 + by);
+  if (!late_) example.add(27, (step_code * 16 + std::min(log2_bucket(observation.pages), 15u)) * 4 + by);
+  example.add(28, static_cast<uint32_t>(std::clamp<int64_t>(distance, -65, 65) + 65) * 4 + by);
+  example.add(29, ((proposal.sources * 16 + std::min<uint32_t>(std::popcount(around), 8)) * 8 +
                    std::min(log2_bucket(run_pages), 7u)) *
                           4 +
                       std::min(count, 3u));
@@ -327,6 +334,9 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     if (warming) {  // the rest of a request is worth nothing in the cache without its front
     } else if (decision.probability < decision.threshold) {
       if (decision.verdict == kFetched) decision.verdict = kImprobable;
+    } else if (recalibration_.correct(decision.probability) < displacement_.worth()) {
+      decision.verdict = kNoBetter;
+      displacement_.refused();
     } else if (mode_ != PrefetchMode::kOn || crowded_) {
       decision.verdict = crowded_ ? kCrowded : kShadow;
       issued_at_ = observed_;  // it has not stopped: it would fetch
@@ -385,6 +395,7 @@ std::string_view verdict_name(PrefetchDecision::Verdict verdict) {
     case PrefetchDecision::Verdict::kOverBudget: return "over the budget of waste";
     case PrefetchDecision::Verdict::kTooManyInFlight: return "too many under way";
     case PrefetchDecision::Verdict::kWarmed: return "into the server's memory";
+    case PrefetchDecision::Verdict::kNoBetter: return "no better than what it displaces";
     case PrefetchDecision::Verdict::kCrowded: return "the client keeps the way full";
   }
   return "";
@@ -456,14 +467,15 @@ void Prefetcher::on_first_use(uint64_t page) {
 
 void Prefetcher::on_wasted(uint64_t page, bool evicted) {
   ledger_.wasted(page, evicted);
+  if (evicted) displacement_.evicted(page, ledger_.clock());
   learn();
 }
 
 // In the order of their tables in the filter.
 std::string Prefetcher::expert_names() const {
-  std::string names;
+  std::string names = kTables;
   for (uint32_t expert = 0; expert < experts_.size(); ++expert) {
-    if (!names.empty()) names += ',';
+    if (expert != 0) names += ',';
     names += experts_.name(expert);
   }
   return names;

@@ -7,8 +7,8 @@
 // A request is saved only if all of its pages are there, so a page is fetched if p >= threshold * n / (2 + n), where n
 // is how many pages of the request that it belongs to are missing: single pages go on a guess, large requests only
 // when they are nearly sure. The threshold rises while precision is below what the budget asks for. Where nothing
-// passes, prefetching has stopped by itself; proposals are still followed in shadow, and start it again when they would
-// pay.
+// passes, or where what is displaced is worth about as much, prefetching has stopped by itself; proposals are still
+// followed in shadow, and start it again when they would pay.
 //
 // Owner: the driver; one executor; one volume. Pure: no I/O, no clock. How the driver uses it:
 //   read:  look up every page (cache.find; on_first_use for first uses), then on_access once; fetch what it returns
@@ -33,6 +33,7 @@
 #include "policy/prefetch/budget.h"
 #include "policy/prefetch/calibration.h"
 #include "policy/prefetch/crowding.h"
+#include "policy/prefetch/displacement.h"
 #include "policy/prefetch/filter.h"
 #include "policy/prefetch/learned_state.h"
 #include "policy/prefetch/ledger.h"
@@ -98,7 +99,16 @@ struct PrefetchStatistics {
 
 // What was decided of one run of proposed pages, kept for those who ask why.
 struct PrefetchDecision {
-  enum class Verdict : uint8_t { kFetched, kShadow, kImprobable, kOverBudget, kTooManyInFlight, kCrowded, kWarmed };
+  enum class Verdict : uint8_t {
+    kFetched,
+    kShadow,
+    kImprobable,
+    kOverBudget,
+    kTooManyInFlight,
+    kCrowded,
+    kWarmed,
+    kNoBetter
+  };
   uint64_t time_ns = 0;       // of the request that led to it
   uint64_t trigger_page = 0;  // the first page of that request
   uint64_t first_page = 0;
@@ -213,6 +223,7 @@ class Prefetcher {
   Threshold threshold_;
   Crowding crowding_;
   Warming warming_;
+  Displacement displacement_;
   uint8_t hint_expert_;
   std::vector<FilterExample> examples_;  // by the ledger's records
   std::vector<Candidate> candidates_;

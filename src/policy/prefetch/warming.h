@@ -78,7 +78,10 @@ class Warming {
   static constexpr uint64_t kInFlightMax = 128;
 
   static BudgetSettings settings(BudgetSettings driver) {
-    driver.threshold *= kThresholdShare;
+    // It moves only where precision is below the minimum.
+    const auto alone = [](double first) { return BudgetSettings::Range{first, first, first}; };
+    driver.threshold = alone(driver.threshold.first * kThresholdShare);
+    driver.small_share = alone(driver.small_share.first);
     driver.precision_min = std::min(driver.precision_min, kPrecisionMin);
     return driver;
   }
