@@ -92,7 +92,7 @@ class Disk:
         lab.wait_for(f"outcome {count} on {self.name}", lambda: self.outcomes() == count, self.attachment.process, 300)
         return self.training()
 
-    def check_cpu_of_the_expert(self):
+    def check_the_expert(self):
         """Its share of the time since its first model, 20 ms that it may save up, 100 more for what is not exact."""
         neural = self.status()["neural"]
         passed_s = neural["cpu_s"] / neural["cpu_share"]
@@ -100,6 +100,10 @@ class Disk:
                   0 < neural["cpu_s"] <= neural["cpu_share_max"] * passed_s + 0.12, neural)
         lab.check(f"{self.name}: reads are taken in or counted as left out",
                   neural["steps"] > 0 and neural["observed"] + neural["dropped"] <= self.reads, neural)
+        experts = region.json("prefetch", "stats", self.name)["experts"]
+        pages = next(expert["pages"] for expert in experts if expert["name"] == "lstm")
+        lab.check(f"{self.name}: some of what it proposed was read", pages["used"] + pages["shadow_used"] > 0, pages)
+        print(f"     {pages}")
 
     def end(self):
         lab.check(f"{self.name}: all {self.reads:,} reads were right", self.wrong == 0, self.wrong)
@@ -184,7 +188,7 @@ lab.check("and says with which numbers", re.search(r"model 2 of the region is .*
 
 # ---- what it cost
 for disk in (first, second):
-    disk.check_cpu_of_the_expert()
+    disk.check_the_expert()
 passed_s = time.monotonic() - first.attached
 lab.check("training took no more than one CPU", 0 < first.training()["cpu_s"] <= passed_s, first.training())
 training = second.training()
