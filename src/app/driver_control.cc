@@ -119,6 +119,9 @@ void fill_models(const DriverModelsStatus& status, pb::DriverStatus& message) {
   training.set_kept(status.trained.kept);
   training.set_failures(status.trained.failures);
   training.set_cpu_seconds(status.trained.cpu_seconds);
+  training.set_answers(status.trained.last.answers);
+  training.set_gain(status.trained.last.gain);
+  training.set_deviation(status.trained.last.deviation);
 }
 
 }  // namespace

@@ -104,7 +104,8 @@ Task<void> DriverModels::look() {
 
 // The newest whole one that is newer than what has had its chance.
 Task<Result<void>> DriverModels::find_candidate() {
-  CO_TRY(std::vector<RegionModels::Listed> listed, co_await models_.list());
+  std::vector<meta::Revision> senseless;
+  CO_TRY(std::vector<RegionModels::Listed> listed, co_await models_.list(&senseless));
   std::reverse(listed.begin(), listed.end());
   const meta::Revision known = std::max(considered_, candidate_ ? candidate_->created : 0);
   for (const RegionModels::Listed& one : listed) {
@@ -126,6 +127,9 @@ Task<Result<void>> DriverModels::find_candidate() {
              model.error().message());
   }
   // Damaged ones have had their chance.
+  std::erase_if(senseless, [this](meta::Revision created) { return created <= considered_; });
+  status_.damaged += senseless.size();
+  for (const meta::Revision created : senseless) considered_ = std::max(considered_, created);
   if (!listed.empty()) considered_ = std::max(considered_, listed.front().created);
   if (candidate_) considered_ = std::max(considered_, candidate_->created);
   co_return Result<void>();

@@ -157,6 +157,21 @@ TEST_F(DriverModelsTest, ADamagedOneIsPassedOver) {
   EXPECT_EQ(models_->status().damaged, 1u);
 }
 
+// Once each, however often the driver looks.
+TEST_F(DriverModelsTest, RecordsThatMakeNoSenseAreCounted) {
+  for (const uint64_t number : {5u, 7u}) {
+    meta::Transaction transaction;
+    transaction.operations.push_back({meta::Operation::Kind::kPut, meta::model_key(number), "no record", 0});
+    EXPECT_TRUE(run(meta_->commit(std::move(transaction))));
+  }
+  start();
+  EXPECT_TRUE(live_.empty());
+  EXPECT_EQ(models_->status().damaged, 2u);
+  EXPECT_EQ(add(bad_model()), 8u);
+  wait_until([this] { return !live_.empty(); });
+  EXPECT_EQ(models_->status().damaged, 2u);
+}
+
 TEST_F(DriverModelsTest, WithoutAnyTheFirstIsTakenWhenItComes) {
   start();
   EXPECT_TRUE(live_.empty());

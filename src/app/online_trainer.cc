@@ -90,9 +90,16 @@ Result<OnlineTrainer::Trained> OnlineTrainer::train(std::vector<RequestRing::Req
 }
 
 Result<void> OnlineTrainer::go_live(const Trained& trained) {
+  const policy::Comparison& comparison = trained.comparison;
+  const std::string outcome = trained.present == nullptr
+                                  ? fmt::format("the first, judged on {} later answers", comparison.answers)
+                                  : fmt::format("loss lower by {:.3f} +- {:.3f} on {} later answers", comparison.gain,
+                                                comparison.deviation, comparison.answers);
+  counters_.last = comparison;
   // Where another has become the present one meanwhile, nothing is known of the two.
-  if (trained.comparison.verdict != policy::Comparison::Verdict::kReplace || trained.present != model_) {
+  if (comparison.verdict != policy::Comparison::Verdict::kReplace || trained.present != model_) {
     ++counters_.kept;
+    LOG_INFO("a model that was trained here does not go live: {}", outcome);
     return {};
   }
   if (!options_.folder.empty()) {
@@ -100,8 +107,7 @@ Result<void> OnlineTrainer::go_live(const Trained& trained) {
   }
   model_ = trained.model;
   ++counters_.replaced;
-  LOG_INFO("a model that was trained here is live: loss lower by {:.3f} on {} later answers", trained.comparison.gain,
-           trained.comparison.answers);
+  LOG_INFO("a model that was trained here is live: {}", outcome);
   if (on_model_) on_model_(model_);
   return {};
 }

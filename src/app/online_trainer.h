@@ -43,6 +43,7 @@ struct OnlineTrainerCounters {
   uint64_t recorded = 0;
   uint64_t trainings = 0, failures = 0;
   uint64_t replaced = 0, kept = 0;  // what came of the trainings that ended
+  policy::Comparison last;          // of the last of them; the first model has nothing to be compared with
   double cpu_seconds = 0;
 };
 

@@ -87,6 +87,8 @@ TEST_F(OnlineTrainerTest, ABetterModelGoesLiveAnEqualOneDoesNot) {
     ASSERT_TRUE(second) << second.error().message();
     EXPECT_EQ(second->verdict, Verdict::kKeep) << second->gain << " +- " << second->deviation;
     EXPECT_EQ(handed, 1u);
+    EXPECT_EQ(trainer.counters().last.gain, second->gain);
+    EXPECT_EQ(trainer.counters().last.answers, second->answers);
     // Another walk altogether.
     record_walk(requests_, 8000, true, 3);
     const Result<policy::Comparison> third = run(trainer.train_once());

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "base/log.h"
 
 namespace foreshard::app {
@@ -26,6 +28,7 @@ Task<Result<std::unique_ptr<RegionMeta>>> RegionMeta::open(runtime::Runtime& run
 Task<Result<void>> RegionMeta::close() {
   stopping_.set();
   co_await gate_.close();
+  co_await close_mark();
   const std::shared_ptr<meta::EmbeddedMeta> store = std::move(store_);
   if (store == nullptr) {
     if (fault_.empty()) co_return Result<void>();
@@ -36,8 +39,41 @@ Task<Result<void>> RegionMeta::close() {
 
 Task<Result<void>> RegionMeta::open_store() {
   CO_TRY(std::unique_ptr<index::Index> index, co_await open_index_(runtime_, disk_, "meta"));
-  CO_TRY(store_, co_await meta::EmbeddedMeta::open(runtime_, std::move(index)));
+  CO_TRY(std::unique_ptr<meta::EmbeddedMeta> store, co_await meta::EmbeddedMeta::open(runtime_, std::move(index)));
+  const Result<void> whole = co_await check_mark(store->revision());
+  if (!whole) {
+    (void)co_await store->close();
+    co_return fail(whole.error());
+  }
+  store_ = std::move(store);
   co_return Result<void>();
+}
+
+Task<Result<void>> RegionMeta::check_mark(meta::Revision revision) {
+  if (mark_ == nullptr) {
+    Result<std::unique_ptr<RevisionMark>> mark = co_await RevisionMark::open(runtime_, disk_);
+    if (!mark) {
+      LOG_WARN("meta: whether all of it is there cannot be told: {}", mark.error().message());
+      co_return Result<void>();
+    }
+    mark_ = std::move(*mark);
+  }
+  if (revision < mark_->revision()) {
+    co_return fail(
+        ErrorCode::kCorrupt, "metadata",
+        fmt::format(
+            "it ends at revision {} and was at {}: its log is damaged, or {}/meta is an old copy. Servers would "
+            "delete volumes that it does not know. Put the right one back; to go on with what is left, "
+            "remove the file {} beside it",
+            revision, mark_->revision(), disk_.host_path(), RevisionMark::kPath));
+  }
+  mark_->note(revision);
+  co_return Result<void>();
+}
+
+Task<void> RegionMeta::close_mark() {
+  if (mark_ != nullptr) co_await mark_->close();
+  mark_.reset();
 }
 
 Task<void> RegionMeta::supervise(runtime::Gate::Pass pass) {
@@ -51,6 +87,7 @@ Task<void> RegionMeta::supervise(runtime::Gate::Pass pass) {
       store_.reset();
       const Result<void> closed = co_await store->close();
       if (!closed) LOG_DEBUG("meta: {}", closed.error().message());
+      co_await close_mark();
     }
     const bool stopping = co_await stopping_.wait_until(runtime_.now_ns() + pause_ns);
     if (stopping) co_return;
@@ -84,7 +121,9 @@ Task<Result<meta::RangeResult>> RegionMeta::range(std::string begin, std::string
 
 Task<Result<meta::TransactionResult>> RegionMeta::commit(meta::Transaction transaction) {
   CO_TRY(const std::shared_ptr<meta::EmbeddedMeta> meta, store());
-  co_return co_await meta->commit(std::move(transaction));
+  Result<meta::TransactionResult> result = co_await meta->commit(std::move(transaction));
+  if (result && mark_ != nullptr) mark_->note(meta->revision());
+  co_return result;
 }
 
 Task<Result<std::unique_ptr<meta::Watch>>> RegionMeta::watch(std::string prefix, meta::Revision from) {

@@ -1,12 +1,12 @@
 // RegionMeta: the metadata of a region on its disk. When the disk fails or is full, the embedded store stops for good:
 // this closes it and opens it anew, again and again with pauses, so that the region goes on by itself when the disk is
-// well again. Meanwhile every call ends with kUnavailable, as if the metadata's process were being restarted.
-//
-// well again. Meanwhile every call ends with kUnavailable, as if the process of the metadata were started anew.
+// well again. Meanwhile every call ends with kUnavailable, as if the metadata's process were being restarted. Metadata
+// that has lost its end is not served.
 #pragma once
 
 #include <memory>
 
+#include "app/revision_mark.h"
 #include "meta/embedded_meta.h"
 #include "runtime/sync.h"
 
@@ -14,7 +14,7 @@ namespace foreshard::app {
 
 class RegionMeta final : public meta::Meta {
  public:
-  // Fails when it cannot be opened this first time.
+  // Fails when it cannot be opened this first time; kCorrupt when it is older than it was.
   static runtime::Task<Result<std::unique_ptr<RegionMeta>>> open(runtime::Runtime& runtime, runtime::Disk& disk,
                                                                  index::OpenIndex open_index);
   runtime::Task<Result<void>> close();
@@ -39,6 +39,8 @@ class RegionMeta final : public meta::Meta {
         stopping_(runtime.executor()),
         gate_(runtime.executor()) {}
   runtime::Task<Result<void>> open_store();
+  runtime::Task<Result<void>> check_mark(meta::Revision revision);
+  runtime::Task<void> close_mark();
   runtime::Task<void> supervise(runtime::Gate::Pass pass);
   // The store as it is now; a call under way keeps it. kUnavailable between two of them.
   Result<std::shared_ptr<meta::EmbeddedMeta>> store() const;
@@ -47,6 +49,7 @@ class RegionMeta final : public meta::Meta {
   runtime::Disk& disk_;
   index::OpenIndex open_index_;
   std::shared_ptr<meta::EmbeddedMeta> store_;
+  std::unique_ptr<RevisionMark> mark_;
   std::string fault_;
   runtime::Signal stopping_;
   runtime::Gate gate_;

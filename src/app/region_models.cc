@@ -146,7 +146,7 @@ Task<Result<void>> RegionModels::put_record(Work& work) {
   co_return fail(ErrorCode::kConflict, "model", std::string("it was removed meanwhile; add it again"));
 }
 
-Task<Result<std::vector<RegionModels::Listed>>> RegionModels::list() {
+Task<Result<std::vector<RegionModels::Listed>>> RegionModels::list(std::vector<meta::Revision>* senseless) {
   const std::string prefix = meta::models_prefix();
   CO_TRY(const meta::RangeResult range, co_await meta_.range(prefix, meta::prefix_end(prefix), 0));
   std::vector<Listed> listed;
@@ -156,6 +156,7 @@ Task<Result<std::vector<RegionModels::Listed>>> RegionModels::list() {
       listed.push_back({std::move(*model), entry.created});
     } else {
       LOG_WARN("a model is passed over: {}", model.error().message());
+      if (senseless != nullptr) senseless->push_back(entry.created);
     }
   }
   const auto older = [](const Listed& a, const Listed& b) { return a.created < b.created; };

@@ -42,8 +42,9 @@ class RegionModels {
   runtime::Task<Result<meta::pb::Model>> add(const policy::Model& model, std::vector<std::byte> file,
                                              std::string summary, uint64_t commit_timeout_ns = 30'000'000'000,
                                              bool online = false);
-  // By their age, the oldest first. Records that make no sense are left out with a warning.
-  runtime::Task<Result<std::vector<Listed>>> list();
+  // By their age, the oldest first. Records that make no sense are left out with a warning; senseless, if not null,
+  // gets when they came.
+  runtime::Task<Result<std::vector<Listed>>> list(std::vector<meta::Revision>* senseless = nullptr);
   // kNotFound; kCorrupt when it is not what its record says.
   runtime::Task<Result<std::vector<std::byte>>> get(meta::pb::Model model);
   runtime::Task<Result<meta::pb::Model>> find(uint64_t number);

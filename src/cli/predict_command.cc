@@ -71,9 +71,10 @@ Json neural_json(const app::pb::Neural& neural) {
 }
 
 Json training_json(const app::pb::OnlineTraining& training) {
-  return {{"fault", training.fault()},       {"recorded", training.recorded()}, {"trainings", training.trainings()},
-          {"replaced", training.replaced()}, {"kept", training.kept()},         {"failures", training.failures()},
-          {"cpu_s", training.cpu_seconds()}};
+  return {{"fault", training.fault()},        {"recorded", training.recorded()}, {"trainings", training.trainings()},
+          {"replaced", training.replaced()},  {"kept", training.kept()},         {"failures", training.failures()},
+          {"cpu_s", training.cpu_seconds()},  {"answers", training.answers()},   {"gain", training.gain()},
+          {"deviation", training.deviation()}};
 }
 
 Json region_models_json(const app::pb::RegionModels& models) {
@@ -107,11 +108,14 @@ std::string models_text(const app::pb::DriverStatus& status) {
   if (!status.has_training()) return text;
   const app::pb::OnlineTraining& training = status.training();
   if (!training.fault().empty()) return text + fmt::format("online training: none, {}\n", training.fault());
-  return text + fmt::format(
-                    "online training: {} requests recorded, {} trainings, {} went live, {} kept from it, {} failed; "
-                    "{} put into the region; {:.1f} s of CPU\n",
-                    training.recorded(), training.trainings(), training.replaced(), training.kept(),
-                    training.failures(), status.region_models().published(), training.cpu_seconds());
+  text += fmt::format(
+      "online training: {} requests recorded, {} trainings, {} went live, {} kept from it, {} failed; {} put into the "
+      "region; {:.1f} s of CPU\n",
+      training.recorded(), training.trainings(), training.replaced(), training.kept(), training.failures(),
+      status.region_models().published(), training.cpu_seconds());
+  if (training.deviation() == 0) return text;  // the first model was compared with nothing
+  return text + fmt::format("the last one's loss was lower than the present one's by {:.3f} +- {:.3f} on {} answers\n",
+                            training.gain(), training.deviation(), training.answers());
 }
 
 Task<Result<void>> show_status(RegionSession& session, std::string name) {
