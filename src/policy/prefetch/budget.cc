@@ -19,7 +19,7 @@ double towards(double goal, double value) { return value + std::clamp(goal - val
 BudgetSettings budget_settings(PrefetchBudget budget) {
   if (budget == PrefetchBudget::kFrugal) {
     return {.threshold = {.first = 0.82, .least = 0.82, .most = 0.82},
-            .small_share = {.first = 0.75, .least = 0.37, .most = 0.9},
+            .small_share = {.first = 0.7, .least = 0.37, .most = 0.9},
             .precision_low = 0.76,
             .precision_high = 0.78,
             .precision_min = 0.75,
