@@ -23,6 +23,10 @@ PrefetchLedger::PrefetchLedger(uint64_t issued_max, uint64_t shadow_max, uint64_
   table_.resize(std::bit_ceil(2 * (issued_.records.size() + shadow_.records.size())));
 }
 
+PrefetchLedger::Record& PrefetchLedger::record_at(Ring& ring, const Entry& entry) {
+  return ring.records[(entry.sequence - 1) % ring.records.size()];
+}
+
 uint32_t PrefetchLedger::record_of(const Entry& entry) {
   const bool shadow = entry.state == State::kShadow;
   const auto slot = static_cast<uint32_t>((entry.sequence - 1) % ring_of(entry).records.size());
@@ -168,7 +172,7 @@ void PrefetchLedger::pass_horizon(Ring& ring, uint64_t horizon) {
     Entry* entry = find(record.page);
     if (entry == nullptr || &ring_of(*entry) != &ring) continue;
     if (entry->sequence != ring.sequence_of(ring.horizon_cursor)) continue;
-    if (entry->state == State::kShadow) {
+    if (entry->state == State::kShadow && !outlives_horizon(record.page)) {
       end(*entry, false);
     } else {
       give_outcome(*entry, false);
@@ -208,7 +212,8 @@ void PrefetchLedger::count_end(const Entry& entry, bool used) {
 
 void PrefetchLedger::end(Entry& entry, bool used) {
   // Late ones say nothing of when they would have been used.
-  if (used && entry.state == State::kWaiting) delays_.add(clock_ - issued_.records[record_of(entry)].clock);
+  const bool timely = entry.state == State::kWaiting || (entry.state == State::kShadow && outlives_horizon(entry.page));
+  if (used && timely) delays_.add(clock_ - record_at(ring_of(entry), entry).clock);
   give_outcome(entry, used);
   count_end(entry, used);
   remove(entry);

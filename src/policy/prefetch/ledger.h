@@ -6,7 +6,7 @@
 // wasted when it left the cache unfound. The outcomes are what decisions learn from, and must not wait for an
 // eviction that a large cache may never make: a page unused for `horizon` further pages is an outcome "not used",
 // once; its count stays open, and its use after all is an outcome of its own. Shadow pages end at the horizon, being in
-// no cache.
+// no cache; but for a sample, which is followed on, so that a horizon that has become too short is seen to be.
 //
 // Invariant, per expert: issued = used + wasted + dropped + waiting + in flight, and
 // shadow_issued = shadow_used + shadow_wasted + shadow_waiting.
@@ -68,11 +68,13 @@ class PrefetchLedger {
   uint32_t records() const { return static_cast<uint32_t>(issued_.records.size() + shadow_.records.size()); }
   // `tag`: what the owner wants to be told again.
   uint32_t issue(uint64_t page, uint8_t expert, uint8_t confidence, bool shadow, uint8_t tag = 0);
-  // Of a page that is contained, else 0.
+  // Whether a shadow page is followed on beyond the horizon: one of sixteen.
+  static bool outlives_horizon(uint64_t page) { return mix64(~page) % 16 == 0; }
+  // Of a page whose outcome has not been given yet, else 0.
   uint8_t tag(uint64_t page) const {
     if (live_ == 0) return 0;
     const Entry& entry = table_[locate(page)];
-    return entry.sequence == 0 ? 0 : entry.tag;
+    return entry.sequence == 0 || entry.settled ? 0 : entry.tag;
   }
   // The page has arrived in the cache, or will not.
   void fetched(uint64_t page);
@@ -103,6 +105,7 @@ class PrefetchLedger {
   uint64_t clock() const { return clock_; }
   // After how many further pages those are used that are.
   const UseDelays& delays() const { return delays_; }
+  void forget_delays() { delays_ = UseDelays(); }
   uint64_t memory_bytes_max() const {
     return table_.size() * sizeof(Entry) + (issued_.records.size() + shadow_.records.size()) * sizeof(Record);
   }
@@ -135,6 +138,7 @@ class PrefetchLedger {
   struct Ring;
   Ring& ring_of(const Entry& entry) { return entry.state == State::kShadow ? shadow_ : issued_; }
   uint32_t record_of(const Entry& entry);
+  static Record& record_at(Ring& ring, const Entry& entry);
   void write_off_oldest(Ring& ring);
   void pass_horizon(Ring& ring, uint64_t horizon);
   // Does it to the pages of the range that are held, in time of the smaller of the range and the records.

@@ -99,7 +99,7 @@ void Prefetcher::learn() {
   for (const PrefetchLedger::Outcome& outcome : ledger_.outcomes()) {
     if (outcome.expert == hint_expert_) continue;
     if (!outcome.late) filter_.learn(examples_[outcome.record], outcome.used);
-    if (outcome.tag == kWarmedTag) warming_.outcome(outcome.used);
+    if (outcome.tag == kWarmedTag && !outcome.late) warming_.outcome(outcome.used);
     if (outcome.shadow) continue;
     const double probability = examples_[outcome.record].probability / double{FilterExample::kProbabilityMax};
     const double stated = outcome.confidence / double{PrefetchLedger::kConfidenceMax};
@@ -153,6 +153,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   if (!stopped_ && observed_ - issued_at_ >= kStopRequests) {
     stopped_ = true;
     ++stops_;
+    ledger_.forget_delays();  // of what is no longer fetched: what comes now may take longer
   }
   consider(observation, to_fetch);
   history_.touch(observation.first_page, observation.pages);

@@ -196,6 +196,41 @@ TEST(Prefetcher, RandomTrafficCostsTwoPercentAtMost) {
   }
 }
 
+// Requests that come again soon, one by one; then many streams at once, of each of which the next request comes after
+// all others: what is found out about the former must not hide the latter for ever, even where the former goes on
+// beside.
+TEST(Prefetcher, WhatIsUsedAtOnceDoesNotHideWhatIsUsedLater) {
+  struct Case {
+    uint32_t streams, pages, beside;
+  };
+  for (const auto& [streams, pages, beside] : {Case{64, 1, 0}, Case{40, 4, 0}, Case{64, 4, 0}, Case{40, 4, 20}}) {
+    Volume volume(Volume::options(PrefetchMode::kOn, 65536));
+    Random random(4);
+    std::vector<uint64_t> job;
+    for (int i = 0; i < 3000; ++i) job.push_back((uint64_t{1} << 41) + random.below(1 << 28));
+    const auto forget = [&] {
+      for (const uint64_t page : job) volume.cache.erase_range(page, 1);
+    };
+    for (int round = 0; round < 6; ++round) {
+      for (const uint64_t page : job) volume.read(page, 1);
+      forget();
+    }
+    std::vector<uint64_t> at;
+    for (uint64_t i = 0; i < streams; ++i) at.push_back(i * 10'000'019);
+    uint64_t hits = 0, asked = 0, goes_on = 0;
+    for (uint64_t i = 0; i < 200'000; ++i) {
+      uint64_t& next = at[i % streams];
+      const bool hit = volume.read(next, pages);
+      next += pages;
+      if (i >= 100'000) hits += hit, ++asked;
+      if (beside == 0 || i % beside != 0) continue;
+      volume.read(job[goes_on++ % job.size()], 1);
+      if (goes_on % job.size() == 0) forget();
+    }
+    EXPECT_GT(hits * 10, asked * 9) << streams << " streams of " << pages << " pages";
+  }
+}
+
 // Any page may well be read before it leaves, but so would the one that it displaces: hardly anything is gained.
 TEST(Prefetcher, WhereTheCacheHoldsAGoodPartOfRandomTrafficLittleIsFetched) {
   Volume volume(Volume::options(PrefetchMode::kOn));
