@@ -39,7 +39,9 @@ class RegionMeta final : public meta::Meta {
         stopping_(runtime.executor()),
         gate_(runtime.executor()) {}
   runtime::Task<Result<void>> open_store();
-  runtime::Task<Result<void>> check_mark(meta::Revision revision);
+  runtime::Task<Result<void>> open_mark();
+  Result<void> check_mark(meta::Revision revision);
+  void note(meta::Revision revision);
   runtime::Task<void> close_mark();
   runtime::Task<void> supervise(runtime::Gate::Pass pass);
   // The store as it is now; a call under way keeps it. kUnavailable between two of them.
@@ -50,6 +52,7 @@ class RegionMeta final : public meta::Meta {
   index::OpenIndex open_index_;
   std::shared_ptr<meta::EmbeddedMeta> store_;
   std::unique_ptr<RevisionMark> mark_;
+  meta::Revision durable_ = 0;  // that any store has reached since the process began, or the mark tells of
   std::string fault_;
   runtime::Signal stopping_;
   runtime::Gate gate_;

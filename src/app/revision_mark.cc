@@ -38,7 +38,13 @@ Task<Result<std::unique_ptr<RevisionMark>>> RevisionMark::open(runtime::Runtime&
 
 Task<Result<void>> RevisionMark::load() {
   CO_TRY(const uint64_t size, file_->size());
-  if (size < kPageBytes) co_return file_->allocate(kPageBytes);
+  if (size < kPageBytes) {
+    if (size != 0) LOG_WARN("{} is cut: whether the metadata is all there cannot be told this time", kPath);
+    // Its place is reserved, so that it can be written when the disk is full. If it is already, later ones say less.
+    const Result<void> reserved = file_->allocate(kPageBytes);
+    if (!reserved) LOG_DEBUG("{}: {}", kPath, reserved.error().message());
+    co_return Result<void>();
+  }
   Buffer page = Buffer::allocate(kPageBytes);
   CO_TRY_VOID(co_await file_->read(0, page.span()));
   const auto record = load_object<MarkRecord>(page.span());

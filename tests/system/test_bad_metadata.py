@@ -4,9 +4,11 @@ words, and deletes nothing: flipped bits within and at the end of its log, a log
 in a table, an old copy of the folder, no folder at all; after a clean stop and after kill -9. With the right folder put
 back all is there; with the mark removed an old one is served."""
 
+import fcntl
 import random
 import shutil
 import struct
+import threading
 
 import nbd
 
@@ -39,6 +41,12 @@ def refused(what, *says):
         lab.check(f"{what}: refused in plain words{again}",
                   done.returncode == 7 and all(one in done.stderr for one in says) and "deleted" not in done.stderr,
                   f"rc {done.returncode}: {done.stderr}")
+
+
+def kept(what, *keys):
+    """What RocksDB made of a damaged log it may have deleted; the log as it was found is still there."""
+    logs = b"".join(path.read_bytes() for path in sorted((region.dir / "meta-logs").glob("*.log")))
+    lab.check(f"{what}: the log as it was found is kept", all(key in logs for key in keys), len(logs))
 
 
 def log_with(key):
@@ -80,7 +88,7 @@ log.write_bytes(log.read_bytes()[:-1])
 refused("a log that is cut", *LOST)
 restore(lab.dir / "whole")
 log.unlink()
-refused("a log that is missing", "meta")
+refused("a log that is missing", "and was at")
 restore(lab.dir / "old")
 refused("an old copy", *LOST)
 shutil.rmtree(folder)
@@ -100,6 +108,7 @@ shutil.copytree(folder, lab.dir / "whole")
 log, first = log_with(b"k/volumes/later")
 flip(log, first + 3)
 refused("killed, then a flipped bit", *LOST)
+kept("killed, then a flipped bit", b"umes/later")
 restore(lab.dir / "whole")
 tables = sorted(folder.glob("*.sst"))
 lab.check("there are tables by now", len(tables) > 0, sorted(folder.iterdir()))
@@ -112,6 +121,22 @@ lab.check("a damaged mark is no hindrance, and told", "meta-revision is damaged"
 lab.check("all that was there still is",
           {one["name"] for one in region.json("volume", "ls")} == {"disk", "late", "later"} and disk())
 lab.check("clean stop", region.stop(), region.log())
+
+# ---- a mark that is there and cannot be read
+held = open(mark, "rb")
+fcntl.flock(held, fcntl.LOCK_EX)
+threading.Timer(1, held.close).start()
+region.start()
+lab.check("a mark whose last writer is still ending is waited for", "all of it" not in region.log(), region.log())
+lab.check("and no logs are kept aside", not (region.dir / "meta-logs").exists())
+lab.check("clean stop", region.stop(), region.log())
+mark.rename(lab.dir / "mark")
+mark.mkdir()
+done = lab.run(*region.command, seconds=60)
+lab.check("one that cannot be read is no reason to serve without", done.returncode != 0 and
+          all(one in done.stderr for one in ("cannot be told", "remove")) and "deleted" not in done.stderr, done.stderr)
+mark.rmdir()
+(lab.dir / "mark").rename(mark)
 
 # ---- who wants to, goes on with what is left
 restore(lab.dir / "old")

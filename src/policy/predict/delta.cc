@@ -59,7 +59,7 @@ void DeltaPredictor::follow(uint32_t signature, int16_t delta, uint16_t pages) {
     }
     *at = {delta, pages, 0};
   }
-  ++at->count;
+  if (at->count < UINT16_MAX) ++at->count;
   for (; at != followers.begin() && (at - 1)->count < at->count; --at) std::swap(*(at - 1), *at);
 }
 

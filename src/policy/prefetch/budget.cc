@@ -7,10 +7,10 @@ constexpr double kTokensFirst = 64;
 constexpr double kTokensMax = 8192;
 constexpr double kPrecisionStep = 1.0 / 8192;
 constexpr uint64_t kOutcomesFirst = 128;     // before them precision is not known
+constexpr double kThresholdTaken = 1.3;      // at most that is taken over
 constexpr uint64_t kOutcomesMax = 1u << 30;  // that are taken over: more say no more
 constexpr double kRise = 1.0 / 4096;         // for each outcome, by how far precision is below the minimum
 constexpr double kThresholdStep = 1.0 / 16384;
-constexpr double kThresholdMax = 1.3;
 
 double towards(double goal, double value) { return value + std::clamp(goal - value, -kThresholdStep, kThresholdStep); }
 
@@ -23,12 +23,14 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
             .precision_low = 0.76,
             .precision_high = 0.78,
             .precision_min = 0.75,
+            .threshold_max = 0.95,
             .waste_share_max = 0.25};
   }
   return {.threshold = {.first = 0.6, .least = 0.45, .most = 0.74},
           .precision_low = 0.62,
           .precision_high = 0.8,
           .precision_min = 0.35,
+          .threshold_max = 1.3,
           .waste_share_max = 1.0};
 }
 
@@ -53,7 +55,7 @@ void Threshold::learn(bool used) {
     small_share_ = towards(settings_.small_share.most, small_share_);
   }
   if (precision_ < settings_.precision_min) {
-    value_ = std::min(value_ + (settings_.precision_min - precision_) * kRise, kThresholdMax);
+    value_ = std::min(value_ + (settings_.precision_min - precision_) * kRise, settings_.threshold_max);
   } else {
     value_ = towards(goal, value_);
   }
@@ -62,8 +64,8 @@ void Threshold::learn(bool used) {
 void Threshold::revise() { precision_ = std::min(precision_ + precision_step(), 1.0); }
 
 void Threshold::restore(double value, double precision, uint64_t outcomes) {
-  if (!(value >= 0 && value <= kThresholdMax && precision >= 0 && precision <= 1)) return;
-  value_ = std::clamp(value, settings_.threshold.least, kThresholdMax);
+  if (!(value >= 0 && value <= kThresholdTaken && precision >= 0 && precision <= 1)) return;
+  value_ = std::clamp(value, settings_.threshold.least, settings_.threshold_max);
   precision_ = precision;
   outcomes_ = std::min(outcomes, kOutcomesMax);
 }

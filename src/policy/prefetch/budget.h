@@ -22,7 +22,8 @@ struct BudgetSettings {
   Range threshold;    // of the probability, for a large request; goes back in between
   Range small_share;  // of that, at least, for a small one; stays in between
   double precision_low = 0, precision_high = 1;
-  double precision_min = 0;    // below it the threshold rises beyond all that
+  double precision_min = 0;  // below it the threshold rises beyond all that, up to threshold_max
+  double threshold_max = 0;
   double waste_share_max = 0;  // wasted pages as a share of the pages that the client read
 };
 BudgetSettings budget_settings(PrefetchBudget budget);
@@ -40,7 +41,7 @@ class Threshold {
   double value() const { return value_; }
   double precision() const { return precision_; }
   uint64_t outcomes() const { return outcomes_; }
-  // Goes on from what another one has learned; within its own bounds.
+  // Goes on from what another one has learned of the threshold for large requests; within its own bounds.
   void restore(double value, double precision, uint64_t outcomes);
   // What came of an issued page.
   void learn(bool used);

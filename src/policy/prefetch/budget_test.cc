@@ -51,7 +51,7 @@ TEST(Threshold, GoesDownWhereNearlyAllIsUsedAndUpWhereTooLittleIsAndComesBack) {
   EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold.most);
   teach(threshold, 0.1, 100'000);
   EXPECT_GT(threshold.value(), settings.threshold.most + 0.2);
-  EXPECT_LE(threshold.value(), 4);
+  EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold_max);
   teach(threshold, 0.7, 100'000);
   EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold.first);
 }
@@ -70,7 +70,7 @@ TEST(Threshold, AFrugalOneBeginsStrictWithSmallRequestsAndAsksLessWhereItCan) {
   teach(threshold, 0.755, 100'000);
   EXPECT_GT(threshold.of(1), least);
   teach(threshold, 0.5, 100'000);
-  EXPECT_GT(threshold.value(), settings.threshold.first + 0.2);
+  EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold_max);
 }
 
 // What is told as not used first, and then was, is as if it had been told as used.

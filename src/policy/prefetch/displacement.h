@@ -3,6 +3,8 @@
 // of a volume that is not much larger than the cache, a prefetched page may well be used, and nothing is gained, since
 // the one that had to go would have been used as well.
 //
+// Forgets slowly; what is nearly sure passes in the meantime.
+//
 // Owner: the Prefetcher. Time is counted in pages that went into the cache. Pages are sampled by hash. Memory: fixed.
 #pragma once
 

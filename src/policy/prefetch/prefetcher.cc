@@ -83,7 +83,7 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
 
 uint64_t Prefetcher::memory_bytes_max() const {
   return ledger_.memory_bytes_max() + experts_.memory_bytes_max() + history_.memory_bytes_max() + OnlineFilter::kBytes +
-         Sieve::kBytes + examples_.size() * sizeof(FilterExample) + Proposals::kBytesMax;
+         Sieve::kBytes + sizeof(Displacement) + examples_.size() * sizeof(FilterExample) + Proposals::kBytesMax;
 }
 
 // A page counts as not used when twice the time has passed in which nearly all are used that are, or half of that which

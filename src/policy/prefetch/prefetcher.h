@@ -6,7 +6,7 @@
 //
 // A request is saved only if all of its pages are there, so a page is fetched if p >= threshold * n / (2 + n), where n
 // is how many pages of the request that it belongs to are missing: single pages go on a guess, large requests only
-// when they are nearly sure. The threshold rises while precision is below what the budget asks for. Where nothing
+// when they are nearly sure. The threshold follows the precision that the budget asks for. Where nothing
 // passes, or where what is displaced is worth about as much, prefetching has stopped by itself; proposals are still
 // followed in shadow, and start it again when they would pay.
 //

@@ -3,6 +3,8 @@
 // ever arriving in between. What the clock counts in is the greatest common divisor of the distances between its times;
 // where that is 10 ms or more, the requests of one time are spread evenly over it. Finer ties stay: they may be true.
 //
+// The first times are spread before the unit is known: by the smallest one so far.
+//
 // Owner: who reads the trace; stands between the reader and what takes its requests. Memory: kHeldMax requests. Where
 // more carry one time, each kHeldMax of them get half of what is left of it.
 #pragma once
