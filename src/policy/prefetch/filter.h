@@ -23,7 +23,7 @@ struct FilterExample {
   std::array<uint16_t, kFeaturesMax> places;
   uint16_t count = 0;
   uint8_t weight = 1;       // for how many alike it stands
-  uint8_t shared_log2 = 0;  // bit width of the pages of its request, whose outcomes come together: each says the less
+  uint8_t pages_width = 0;  // bit width of the pages of its request, whose outcomes come together: each says the less
   uint8_t probability = 0;  // as the filter said, of kProbabilityMax
   static constexpr uint8_t kProbabilityMax = 255;
 

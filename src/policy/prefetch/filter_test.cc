@@ -56,11 +56,11 @@ TEST(OnlineFilter, APageOfALargeRequestSaysLessThanASingleOne) {
   for (int i = 0; i < 4000; ++i) {
     FilterExample large;
     large.add(31, 0);
-    large.shared_log2 = 7;
+    large.pages_width = 7;
     for (int page = 0; page < 64; ++page) filter.learn(large, true);
     FilterExample single;
     single.add(31, 0);
-    single.shared_log2 = 1;
+    single.pages_width = 1;
     for (int page = 0; page < 8; ++page) filter.learn(single, false);
   }
   FilterExample any;

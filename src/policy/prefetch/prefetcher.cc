@@ -212,7 +212,7 @@ void Prefetcher::describe(const Observation& observation, const Proposal& propos
                           FilterExample& example) const {
   example.count = 0;
   example.weight = 1;
-  example.shared_log2 = static_cast<uint8_t>(log2_bucket(proposal.missing));
+  example.pages_width = static_cast<uint8_t>(log2_bucket(proposal.missing));
   const uint64_t page = proposal.page;
   const uint32_t offset = proposal.offset < 8 ? proposal.offset : std::min(7 + log2_bucket(proposal.offset), 15u);
   const uint32_t missed = observation.missed_pages != 0;
