@@ -36,6 +36,9 @@ class LogReplayPredictor : public Predictor {
   static constexpr uint32_t kStepsTrusted = 16;  // where the match is at least kMatchTrusted
   static constexpr uint32_t kMatchTrusted = 4;
   static constexpr uint32_t kStepsFar = 96;  // at most, where a fetch takes longer than kStepsTrusted requests
+  // Of the steps up to kStepsTrusted, those proposed again after each request while the past is followed, a bit each: a
+  // request that was not worth a fetch from far is looked at again when it has come nearer, but not after each step.
+  static constexpr uint32_t kStepsAgain = 1u << 1 | 1u << 2 | 1u << 4 | 1u << 8 | 1u << 12 | 1u << 16;
 
   // entries_max: a power of two.
   explicit LogReplayPredictor(uint32_t entries_max = kEntriesMax);
@@ -88,6 +91,7 @@ class LogReplayPredictor : public Predictor {
   void measure_pace(const Observation& observation);
   // How many requests come while a fetch is on its way, twice over; at least kStepsTrusted.
   uint32_t steps_trusted(const Observation& observation) const;
+  static bool proposed_at(uint32_t step, uint8_t rank, uint32_t match, uint32_t steps);
   void propose(uint64_t occurrence, uint8_t rank, uint32_t match, uint32_t occurrences, uint32_t steps,
                std::vector<Candidate>& candidates);
 

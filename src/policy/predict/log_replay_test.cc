@@ -6,8 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <tuple>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "base/random.h"
@@ -44,9 +44,9 @@ class PlainList {
     follow(*first, 0,
            matches_[now] >= LogReplayPredictor::kMatchTrusted ? LogReplayPredictor::kStepsTrusted
                                                               : LogReplayPredictor::kSteps,
-           result);
+           matches_[now] == 0, result);
     if (const std::optional<size_t> second = occurrence(request.first_page, *first))
-      follow(*second, 1, LogReplayPredictor::kSteps, result);
+      follow(*second, 1, LogReplayPredictor::kSteps, false, result);
     return result;
   }
 
@@ -75,11 +75,12 @@ class PlainList {
     }
     return 0;
   }
-  void follow(size_t from, uint8_t rank, uint32_t steps, std::vector<Expected>& result) const {
+  void follow(size_t from, uint8_t rank, uint32_t steps, bool all, std::vector<Expected>& result) const {
     size_t at = from;
-    for (uint32_t step = 0; step < steps && next_of_[at] != at; ++step) {
+    for (uint32_t step = 1; step <= steps && next_of_[at] != at; ++step) {
       at = next_of_[at];
       if (at + 1 == requests_.size()) return;  // the request itself
+      if (!all && step != 1 && step != 2 && step % 4 != 0) continue;
       result.push_back({requests_[at].first_page, requests_[at].pages, rank});
     }
   }

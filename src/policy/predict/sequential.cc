@@ -101,12 +101,12 @@ uint64_t SequentialPredictor::ahead_pages(const Stream& stream, const Observatio
 
 void SequentialPredictor::propose(Stream& stream, uint64_t next, uint32_t gap_code, const Observation& observation,
                                   std::vector<Candidate>& candidates) {
-  const uint32_t run = std::min(stream.run, 31u);
+  const uint32_t run = std::min(stream.run, kRunCodes - 1);
   const auto push = [&](uint64_t first, uint64_t pages, uint32_t distance_code) {
     Candidate candidate;
     candidate.first_page = first;
     candidate.pages = static_cast<uint32_t>(pages);
-    candidate.context = static_cast<uint16_t>((run * 8 + distance_code) * 8 + gap_code);
+    candidate.context = context(run, distance_code, gap_code);
     candidate.detail =
         static_cast<uint16_t>(std::min(stream.previous_pages, 63u) * 64 + std::min(stream.request_pages, 63u));
     candidates.push_back(candidate);

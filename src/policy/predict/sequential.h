@@ -32,6 +32,13 @@ class SequentialPredictor : public Predictor {
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
   uint64_t memory_bytes_max() const override { return sizeof(*this); }
 
+  // What a candidate says of its stream: how many requests have continued it, how far ahead this lies, and how the last
+  // one fitted (0: exactly where it should start).
+  static constexpr uint32_t kRunCodes = 32, kDistanceCodes = 8, kGapCodes = 8;
+  static constexpr uint16_t context(uint32_t run, uint32_t distance_code, uint32_t gap_code) {
+    return static_cast<uint16_t>((run * kDistanceCodes + distance_code) * kGapCodes + gap_code);
+  }
+
   // Of the stream that the last observed request belongs to.
   uint32_t run() const { return streams_[current_].run; }
   uint32_t previous_pages() const { return streams_[current_].previous_pages; }

@@ -27,6 +27,8 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
             .waste_share_max = 0.25};
   }
   return {.threshold = {.first = 0.6, .least = 0.45, .most = 0.74},
+          .small_share = {},
+          .half_pages_max = 8,
           .precision_low = 0.62,
           .precision_high = 0.8,
           .precision_min = 0.35,

@@ -21,6 +21,9 @@ struct BudgetSettings {
   };
   Range threshold;    // of the probability, for a large request; goes back in between
   Range small_share;  // of that, at least, for a small one; stays in between
+  // A request that lacks so many pages is asked for half of the threshold; where what makes room is worth little, so
+  // many at most.
+  double half_pages = 2, half_pages_max = 2;
   double precision_low = 0, precision_high = 1;
   double precision_min = 0;  // below it the threshold rises beyond all that, up to threshold_max
   double threshold_max = 0;
@@ -35,8 +38,12 @@ class Threshold {
       : settings_(settings), value_(settings.threshold.first), small_share_(settings.small_share.first) {}
   // Of a page whose request lacks so many pages, itself included. Never so much that nothing could pass: it is only
   // by what passes that the threshold learns that times are better.
-  double of(uint32_t missing) const {
-    return std::min(value_ * std::max(missing / (kHalfPages + missing), small_share_), kSure);
+  double of(uint32_t missing) const { return of(missing, settings_.half_pages); }
+  // Of one that will be read more than once, as what was read before tends to be: the less of what makes room for it
+  // comes back, as a share of what usually does, the more a guess may cost.
+  double of_recurring(uint32_t missing, double displaced) const {
+    const double half = settings_.half_pages / std::max(displaced, kDisplacedMin);
+    return of(missing, std::clamp(half, settings_.half_pages, settings_.half_pages_max));
   }
   double value() const { return value_; }
   double precision() const { return precision_; }
@@ -49,8 +56,11 @@ class Threshold {
   void revise();
 
  private:
-  static constexpr double kHalfPages = 2;  // a request of so many asks for half of the threshold
-  static constexpr double kSure = 0.97;    // what is as probable as this is always worth a fetch
+  static constexpr double kSure = 0.97;  // what is as probable as this is always worth a fetch
+  static constexpr double kDisplacedMin = 1e-6;
+  double of(double missing, double half_pages) const {
+    return std::min(value_ * std::max(missing / (half_pages + missing), small_share_), kSure);
+  }
   double precision_step() const;
 
   BudgetSettings settings_;

@@ -34,6 +34,21 @@ TEST(Threshold, GrowsWithThePagesThatARequestLacks) {
   EXPECT_NEAR(threshold.of(UINT32_MAX), threshold.value(), 1e-6);
 }
 
+TEST(Threshold, AsksLessOfWhatRecursTheLessOfWhatItDisplacesComesBack) {
+  const Threshold threshold(budget_settings(PrefetchBudget::kNormal));
+  for (const uint32_t missing : {1u, 8u, 64u}) {
+    EXPECT_DOUBLE_EQ(threshold.of_recurring(missing, 3), threshold.of(missing));
+    EXPECT_DOUBLE_EQ(threshold.of_recurring(missing, 1), threshold.of(missing));
+    EXPECT_LT(threshold.of_recurring(missing, 0.5), threshold.of(missing));
+    EXPECT_LT(threshold.of_recurring(missing, 0.3), threshold.of_recurring(missing, 0.5));
+    EXPECT_DOUBLE_EQ(threshold.of_recurring(missing, 0), threshold.of_recurring(missing, 0.1));
+    EXPECT_GT(threshold.of_recurring(missing, 0), threshold.of(missing) / 4);
+  }
+  // A frugal one counts the bytes alone.
+  const Threshold frugal(budget_settings(PrefetchBudget::kFrugal));
+  EXPECT_DOUBLE_EQ(frugal.of_recurring(8, 0), frugal.of(8));
+}
+
 // Outcomes of this precision, in no rhythm.
 void teach(Threshold& threshold, double precision, int outcomes) {
   Random random(9);

@@ -45,6 +45,9 @@ class Displacement {
   // one's, since it is the best of many guesses. But what is nearly sure comes next, and the other one later, if at
   // all.
   double worth() const { return std::min(kGain * share_, kSure); }
+  // The share itself, and until enough is seen one that is usual.
+  double share() const { return share_ + kUsualShare * kDoubt / static_cast<double>(seen_ + kDoubt); }
+  static constexpr double kUsualShare = 0.14;
   // Something was refused for it. Nothing more may leave the cache then; what is not measured is forgotten.
   void refused() { share_ *= 1 - kForgetting; }
 

@@ -37,6 +37,16 @@ TEST(Displacement, IsTheShareThatIsReadInTime) {
   }
 }
 
+TEST(Displacement, SharesAreUsualUntilOneIsSeen) {
+  Displacement unseen;
+  EXPECT_DOUBLE_EQ(unseen.share(), Displacement::kUsualShare);
+  for (const double share : {0.02, 0.4}) {
+    Displacement displacement;
+    worth_of(displacement, share, 100, 500, 100'000);
+    EXPECT_NEAR(displacement.share(), share, 0.07) << share;
+  }
+}
+
 TEST(Displacement, WhatIsReadTooLateDoesNotCount) {
   Displacement displacement;
   EXPECT_LT(worth_of(displacement, 0.9, 1000, 500, 100'000), 0.05);

@@ -18,12 +18,14 @@ constexpr float kUnlikelyBelow = 0.2f;  // of such proposals one in kUnlikelySha
 constexpr uint8_t kUnlikelyShare = 4;
 constexpr uint8_t kWarmedTag = 1;            // in the ledger: it went into the server's memory
 constexpr size_t kStandsForMax = 4;          // pages of a refused request that its front stands for
+constexpr float kStreamsGoOn = 0.5f;         // logit
 constexpr float kProbable = 0.2f;            // such a page may be worth a fetch, alone
 constexpr uint32_t kExpectedPages = 16;      // of a candidate whose memory is waited for together
 constexpr uint64_t kUnlikelyAfter = 50'000;  // examples; before, each is needed
-constexpr uint64_t kHorizonFirst = 32;
-constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
-constexpr uint32_t kTaughtPages = 64;     // of a request of the past, so that taking over takes some ms
+constexpr uint64_t kHorizonFirst = 32;       // pages
+constexpr uint64_t kHorizonRequests = 12;    // but of large requests so many
+constexpr uint64_t kHintPagesMax = 8192;     // of one hint: 32 MiB
+constexpr uint32_t kTaughtPages = 64;        // of a request of the past, so that taking over takes some ms
 constexpr uint64_t kActiveRequests = 4096;
 constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
 constexpr uint64_t kStoppedShare = 8;     // of which, or of those that find the way full, one in so many is looked at
@@ -46,6 +48,10 @@ void add(PrefetchCounts& total, const PrefetchCounts& counts) {
   total.shadow_used += counts.shadow_used;
   total.shadow_wasted += counts.shadow_wasted;
   total.shadow_waiting += counts.shadow_waiting;
+}
+
+void add_context(FilterExample& example, uint32_t expert, uint16_t context, uint32_t rank) {
+  example.add(1 + expert, context * 2u + rank);
 }
 
 uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_width(value)); }
@@ -79,6 +85,23 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
       examples_(ledger_.records()) {
   candidates_.reserve(PredictorSet::kCandidatesMax * 2);
   warming_.set_enabled(options.warms_server);
+  believe_in_streams();
+}
+
+// A stream that has gone on goes on rather than not: on a new volume its large requests need not wait until the filter
+// has found that out.
+void Prefetcher::believe_in_streams() {
+  FilterExample going_on;
+  for (uint32_t expert = 0; expert < experts_.size(); ++expert) {
+    if (experts_.name(expert) != experts_.stream().name()) continue;
+    for (uint32_t run = 1; run < SequentialPredictor::kRunCodes; ++run) {
+      for (uint32_t distance = 0; distance < SequentialPredictor::kDistanceCodes; ++distance) {
+        going_on.count = 0;
+        add_context(going_on, expert, SequentialPredictor::context(run, distance, 0), 0);
+        filter_.believe(going_on, kStreamsGoOn);
+      }
+    }
+  }
 }
 
 uint64_t Prefetcher::memory_bytes_max() const {
@@ -92,7 +115,8 @@ uint64_t Prefetcher::memory_bytes_max() const {
 uint64_t Prefetcher::horizon() const {
   const auto stays = static_cast<uint64_t>(ledger_.residence() / 2);
   const uint64_t most = std::min(stays, ledger_.delays().nearly_all() * 2);
-  return std::min(std::max(kHorizonFirst, filled_pages_ / 4), std::max(most, kHorizonFirst));
+  const uint64_t requests = observed_ == 0 ? 0 : kHorizonRequests * (observed_pages_ / observed_);
+  return std::min(std::max({kHorizonFirst, requests, filled_pages_ / 4}), std::max(most, kHorizonFirst));
 }
 
 void Prefetcher::learn() {
@@ -150,6 +174,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   candidates_.clear();
   experts_.observe(seen, candidates_);
   ++observed_;
+  observed_pages_ += observation.pages;
   if (!stopped_ && observed_ - issued_at_ >= kStopRequests) {
     stopped_ = true;
     ++stops_;
@@ -220,7 +245,7 @@ void Prefetcher::describe(const Observation& observation, const Proposal& propos
   for (uint32_t i = 0; i < proposal.opinions; ++i) {
     const Opinion& opinion = proposal.opinion[i];
     const uint32_t expert = opinion.source / 2, rank = opinion.source % 2;
-    example.add(1 + expert, opinion.context * 2u + rank);
+    add_context(example, expert, opinion.context, rank);
     example.add(10 + expert, (opinion.detail * 16u + offset) * 2 + rank);
   }
   const uint32_t by = experts_.kind_of(proposal.sources);
@@ -272,8 +297,17 @@ void Prefetcher::weigh(const Observation& observation, size_t proposal) {
   if (weighed.known) return;
   weighed.known = true;
   const Proposal& page = proposals_.pages()[proposal];
-  describe(observation, page, history_.find(page.page), weighed.example);
+  const PageHistory::Region* region = history_.find(page.page);
+  describe(observation, page, region, weighed.example);
   weighed.probability = filter_.probability(weighed.example);
+  weighed.read_before = region != nullptr && (region->touched >> page.page % PageHistory::kRegionPages & 1) != 0;
+}
+
+double Prefetcher::threshold_of(size_t proposal) const {
+  const uint32_t missing = proposals_.pages()[proposal].missing;
+  return weighed_[proposal].read_before
+             ? threshold_.of_recurring(missing, displacement_.share() / Displacement::kUsualShare)
+             : threshold_.of(missing);
 }
 
 void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag) {
@@ -330,7 +364,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     probable = probable || weighed_[i].probability >= kProbable;
     if (weighed_[i].issued) continue;
     decision.probability = weighed_[i].probability;
-    decision.threshold = static_cast<float>(threshold_.of(pages[i].missing));
+    decision.threshold = static_cast<float>(threshold_of(i));
     refused = true;
     if (warming) {  // the rest of a request is worth nothing in the cache without its front
     } else if (decision.probability < decision.threshold) {

@@ -6,9 +6,10 @@
 //
 // A request is saved only if all of its pages are there, so a page is fetched if p >= threshold * n / (2 + n), where n
 // is how many pages of the request that it belongs to are missing: single pages go on a guess, large requests only
-// when they are nearly sure. The threshold follows the precision that the budget asks for. Where nothing
-// passes, or where what is displaced is worth about as much, prefetching has stopped by itself; proposals are still
-// followed in shadow, and start it again when they would pay.
+// when they are nearly sure. Pages that were read before go on less, the less of what they displace comes back. The
+// threshold follows the precision that the budget asks for. Where nothing passes, or where what is displaced is worth
+// about as much, prefetching has stopped by itself; proposals are still followed in shadow, and start it again when
+// they would pay.
 //
 // Owner: the driver; one executor; one volume. Pure: no I/O, no clock. How the driver uses it:
 //   read:  look up every page (cache.find; on_first_use for first uses), then on_access once; fetch what it returns
@@ -187,10 +188,12 @@ class Prefetcher {
   void observe(const Observation& observation, std::vector<PageRange>& to_fetch);
   std::string expert_names() const;
   void consider(const Observation& observation, std::vector<PageRange>& to_fetch);
+  void believe_in_streams();
   void describe(const Observation& observation, const Proposal& proposal, const PageHistory::Region* region,
                 FilterExample& example) const;
   void sift();
   void weigh(const Observation& observation, size_t proposal);
+  double threshold_of(size_t proposal) const;
   void decide(const Observation& observation, std::vector<PageRange>& to_fetch);
   void decide_run(const Observation& observation, size_t run, std::vector<PageRange>& to_fetch);
   void record(size_t proposal, bool shadow, uint8_t tag = 0);
@@ -205,6 +208,7 @@ class Prefetcher {
     FilterExample example;
     float probability = 0;
     bool known = false;  // it says something yet
+    bool read_before = false;
     bool issued = false;
   };
 
@@ -239,6 +243,7 @@ class Prefetcher {
   std::array<uint64_t, kExpertsMax> last_issue_{};  // of each expert: read request that led to it
   uint64_t unlikely_ = 0;                           // proposals hardly worth following
   uint64_t observed_ = 0, issued_at_ = 0;  // reads shown to the experts; the one at which something was issued last
+  uint64_t observed_pages_ = 0;            // of those
   bool stopped_ = false;
   bool crowded_ = false;
   uint64_t crowded_requests_ = 0;

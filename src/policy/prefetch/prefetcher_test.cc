@@ -112,6 +112,13 @@ TEST(Prefetcher, StaysAheadOfASequentialReader) {
   EXPECT_EQ(volume.cache.statistics().prefetched_used, volume.statistics().total.used);
 }
 
+TEST(Prefetcher, FollowsALargeStreamFromItsSecondRequestOn) {
+  Volume volume(Volume::options(PrefetchMode::kOn));
+  EXPECT_FALSE(volume.read(1000, 32));
+  EXPECT_FALSE(volume.read(1032, 32));
+  for (uint64_t i = 2; i < 20; ++i) EXPECT_TRUE(volume.read(1000 + i * 32, 32)) << i;
+}
+
 TEST(Prefetcher, FetchesEachPageOnceInRangesThatCrossNoChunk) {
   Volume volume(Volume::options(PrefetchMode::kOn, 65536));
   std::vector<bool> fetched(40000, false);
