@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 #include <utility>
 
 #include "base/random.h"
@@ -51,39 +52,47 @@ void FingerprintPredictor::begin_session(bool at_attach) {
 }
 
 // A session that was like a recording takes its place, if it tells as much; one that was not is a new one.
-void FingerprintPredictor::keep(std::vector<Recording>& recordings, Recording fresh, uint32_t most_found,
-                                size_t most_like) {
-  if (fresh.requests.size() < kRequestsMin) return;
-  if (most_like < recordings.size() && mostly(most_found, fresh.requests.size())) {
-    const auto like = recordings.begin() + static_cast<std::ptrdiff_t>(most_like);
-    if (mostly(fresh.requests.size(), like->requests.size())) {
-      *like = std::move(fresh);
-      std::rotate(like, like + 1, recordings.end());
-    }
-    return;
+FingerprintPredictor::Keeping FingerprintPredictor::keeping() const {
+  if (!recording_ || current_.requests.size() < kRequestsMin) return {};
+  const auto most = std::max_element(matches_.begin(), matches_.end(),
+                                     [](const Match& a, const Match& b) { return a.found < b.found; });
+  if (most != matches_.end() && mostly(most->found, current_.requests.size())) {
+    const auto like = static_cast<size_t>(most - matches_.begin());
+    if (!mostly(current_.requests.size(), recordings_[like].requests.size())) return {};
+    return {.kept = true, .replaced = like};
   }
-  if (recordings.size() == kRecordingsMax) recordings.erase(recordings.begin());
-  recordings.push_back(std::move(fresh));
+  return {.kept = true, .replaced = recordings_.size() == kRecordingsMax ? 0 : SIZE_MAX};
 }
 
 void FingerprintPredictor::end_recording() {
+  const Keeping keeping = this->keeping();
   recording_ = false;
-  const auto most = std::max_element(matches_.begin(), matches_.end(),
-                                     [](const Match& a, const Match& b) { return a.found < b.found; });
-  const uint32_t found = most == matches_.end() ? 0 : most->found;
-  std::vector<Recording> before = recordings_;
-  keep(recordings_, std::exchange(current_, {}), found, static_cast<size_t>(most - matches_.begin()));
-  if (recordings_ == before) return;
+  Recording ended = std::exchange(current_, {});
+  if (!keeping.kept) return;
+  auto slot = static_cast<uint16_t>(recordings_.size());
+  if (keeping.replaced != SIZE_MAX) {
+    const auto at = static_cast<std::ptrdiff_t>(keeping.replaced);
+    slot = slots_[keeping.replaced];
+    remove_from_index(keeping.replaced);
+    recordings_.erase(recordings_.begin() + at);
+    slots_.erase(slots_.begin() + at);
+  }
+  recordings_.push_back(std::move(ended));
+  slots_.push_back(slot);
   matches_.assign(recordings_.size(), Match{});
-  build_index();
+  if ((indexed_ + recordings_.back().requests.size()) * 2 > index_.size()) {
+    build_index();
+  } else {
+    add_to_index(recordings_.size() - 1);
+  }
 }
 
 std::vector<Recording> FingerprintPredictor::recordings() const {
   std::vector<Recording> all = recordings_;
-  if (!recording_) return all;
-  const auto most = std::max_element(matches_.begin(), matches_.end(),
-                                     [](const Match& a, const Match& b) { return a.found < b.found; });
-  keep(all, current_, most == matches_.end() ? 0 : most->found, static_cast<size_t>(most - matches_.begin()));
+  const Keeping keeping = this->keeping();
+  if (!keeping.kept) return all;
+  if (keeping.replaced != SIZE_MAX) all.erase(all.begin() + static_cast<std::ptrdiff_t>(keeping.replaced));
+  all.push_back(current_);
   return all;
 }
 
@@ -98,6 +107,8 @@ void FingerprintPredictor::restore(std::vector<Recording> recordings) {
   }
   recordings_ = std::move(recordings);
   matches_.assign(recordings_.size(), Match{});
+  slots_.resize(recordings_.size());
+  std::iota(slots_.begin(), slots_.end(), uint16_t{0});
   build_index();
 }
 
@@ -105,29 +116,54 @@ void FingerprintPredictor::build_index() {
   size_t requests = 0;
   for (const Recording& recording : recordings_) requests += recording.requests.size();
   index_.assign(std::bit_ceil(std::max<size_t>(requests * 2, 64)), Place{});
+  indexed_ = 0;
+  for (size_t position = 0; position < recordings_.size(); ++position) add_to_index(position);
+}
+
+// What a recording reads twice is found where it came first.
+void FingerprintPredictor::add_to_index(size_t recording) {
+  const std::vector<RecordedRequest>& list = recordings_[recording].requests;
   const size_t mask = index_.size() - 1;
-  for (size_t recording = 0; recording < recordings_.size(); ++recording) {
-    const std::vector<RecordedRequest>& list = recordings_[recording].requests;
-    for (size_t position = 0; position < list.size(); ++position) {
-      size_t at = mix64(list[position].first_page) & mask;
-      bool known = false;  // what a recording reads twice is found where it came first
-      for (; index_[at].page != UINT64_MAX && !known; at = (at + 1) & mask) {
-        known = index_[at].page == list[position].first_page && index_[at].recording == recording;
-      }
-      if (!known) {
-        index_[at] = {list[position].first_page, static_cast<uint16_t>(recording), static_cast<uint16_t>(position)};
-      }
+  for (size_t position = 0; position < list.size(); ++position) {
+    size_t at = home(list[position].first_page);
+    bool known = false;
+    for (; index_[at].page != UINT64_MAX && !known; at = (at + 1) & mask) {
+      known = index_[at].page == list[position].first_page && index_[at].slot == slots_[recording];
     }
+    if (!known) index_[at] = {list[position].first_page, slots_[recording], static_cast<uint16_t>(position)};
   }
+  indexed_ += list.size();
+}
+
+// Linear probing without tombstones.
+void FingerprintPredictor::remove_from_index(size_t recording) {
+  const std::vector<RecordedRequest>& list = recordings_[recording].requests;
+  const size_t mask = index_.size() - 1;
+  for (const RecordedRequest& request : list) {
+    size_t hole = home(request.first_page);
+    while (index_[hole].page != UINT64_MAX &&
+           (index_[hole].page != request.first_page || index_[hole].slot != slots_[recording])) {
+      hole = (hole + 1) & mask;
+    }
+    if (index_[hole].page == UINT64_MAX) continue;  // read twice
+    for (size_t next = (hole + 1) & mask; index_[next].page != UINT64_MAX; next = (next + 1) & mask) {
+      if (((next - home(index_[next].page)) & mask) < ((next - hole) & mask)) continue;
+      index_[hole] = index_[next];
+      hole = next;
+    }
+    index_[hole] = Place{};
+  }
+  indexed_ -= list.size();
 }
 
 void FingerprintPredictor::recognise(uint64_t first_page) {
   for (Match& match : matches_) match.window <<= 1;
   if (index_.empty()) return;
   const size_t mask = index_.size() - 1;
-  for (size_t at = mix64(first_page) & mask; index_[at].page != UINT64_MAX; at = (at + 1) & mask) {
+  for (size_t at = home(first_page); index_[at].page != UINT64_MAX; at = (at + 1) & mask) {
     if (index_[at].page != first_page) continue;
-    Match& match = matches_[index_[at].recording];
+    const auto slot = std::find(slots_.begin(), slots_.end(), index_[at].slot);
+    Match& match = matches_[static_cast<size_t>(slot - slots_.begin())];
     const uint32_t position = index_[at].position;
     ++match.found;
     const bool near = position + kNearRequests >= match.cursor && position <= match.cursor + kNearRequests;

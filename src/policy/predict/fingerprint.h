@@ -7,8 +7,9 @@
 // requests. Recordings are carried from one driver to the next (LearnedState).
 //
 // Owner: a PredictorSet. Memory: kRecordingsMax recordings and an index of their pages; grows with what is recorded.
-// Cost: one lookup for each request, one short look at each recording; some ms when a recording ends.
-// Invariant: matches_ has one element for each of recordings_, and the index names positions of recordings_ only.
+// Cost: one lookup for each request, one short look at each recording; a fraction of a ms when a recording ends.
+// Invariant: matches_ and slots_ have one element for each of recordings_, and the index names each page of each of
+// them once, by slot.
 #pragma once
 
 #include <cstddef>
@@ -69,15 +70,23 @@ class FingerprintPredictor : public Predictor {
   };
   struct Place {
     uint64_t page = UINT64_MAX;  // free
-    uint16_t recording = 0;
+    uint16_t slot = 0;           // of its recording
     uint16_t position = 0;
+  };
+  // What becomes of a recording that has ended.
+  struct Keeping {
+    bool kept = false;
+    size_t replaced = SIZE_MAX;  // position of the one whose place it takes; SIZE_MAX: none
   };
 
   bool is_recognised(const Match& match) const;
   void begin_session(bool at_attach);
-  static void keep(std::vector<Recording>& recordings, Recording fresh, uint32_t most_found, size_t most_like);
+  Keeping keeping() const;
   void end_recording();
   void build_index();
+  void add_to_index(size_t position);
+  void remove_from_index(size_t position);
+  size_t home(uint64_t page) const { return mix64(page) & (index_.size() - 1); }
   void recognise(uint64_t first_page);
   void propose(const Observation& observation, std::vector<Candidate>& candidates);
   void propose_opening(std::vector<Candidate>& candidates) const;
@@ -86,7 +95,9 @@ class FingerprintPredictor : public Predictor {
 
   std::vector<Recording> recordings_;  // the one that was like something read last comes last
   std::vector<Match> matches_;
-  std::vector<Place> index_;  // open addressing, a power of two, at most half full
+  std::vector<uint16_t> slots_;  // a recording keeps its slot while others come and go
+  std::vector<Place> index_;     // open addressing, a power of two, at most half full
+  size_t indexed_ = 0;           // places taken, at most: requests of recordings_
   Recording current_;
   bool recording_ = true;
   uint32_t session_requests_ = 0;

@@ -154,5 +154,39 @@ TEST(Fingerprint, ARecordingThatCannotBeIsTakenWithoutHarm) {
   for (const uint64_t page : {7ul, 8ul, 7ul, 8ul}) session.read(page, UINT64_MAX / 4);
 }
 
+// More jobs than there are recordings come and go, alike and different, some with pages in common.
+TEST(Fingerprint, KnowsTheLastJobsThroughoutALongLife) {
+  FingerprintPredictor predictor;
+  Session session(predictor);
+  Random random(8);
+  constexpr size_t kJobs = 24, kLength = 300;
+  std::vector<std::vector<uint64_t>> jobs;
+  const std::vector<uint64_t> common = random_pages(99, 50);
+  for (size_t job = 0; job < kJobs; ++job) {
+    jobs.push_back(random_pages(job + 1, kLength));
+    std::copy(common.begin(), common.end(), jobs.back().begin() + 100);
+  }
+  std::vector<size_t> order;  // of their last runs, the latest last
+  for (int run = 0; run < 300; ++run) {
+    const auto job = static_cast<size_t>(random.below(kJobs));
+    const auto known = std::find(order.rbegin(), order.rend(), job);
+    const auto ago = static_cast<size_t>(known - order.rbegin());
+    std::vector<uint64_t> pages = jobs[job];
+    // It changes from run to run, by less than what makes it another one.
+    for (int i = 0; i < 10; ++i) pages[150 + random.below(150)] = random.below(1u << 30);
+    const size_t foreseen = session.foreseen(pages);
+    // The present session is one more than those kept.
+    if (known == order.rend() || ago > FingerprintPredictor::kRecordingsMax) {
+      EXPECT_LT(foreseen, kLength / 3) << run;
+    } else if (ago < FingerprintPredictor::kRecordingsMax - 1) {
+      EXPECT_GT(foreseen, kLength * 2 / 3) << run;
+    }
+    if (known != order.rend()) order.erase(std::next(known).base());
+    order.push_back(job);
+    session.pause();
+    EXPECT_LE(predictor.known(), FingerprintPredictor::kRecordingsMax);
+  }
+}
+
 }  // namespace
 }  // namespace foreshard::policy

@@ -20,18 +20,16 @@ void FootprintPredictor::observe(const Observation& observation, std::vector<Can
   if (!is_read(observation)) return;
   const PageHistory::Region* region = history_.find(observation.first_page);
   if (region == nullptr) return;
-  // In a pass that this request begins, the present one is the previous.
-  const bool begins = history_.begins_pass(*region);
-  const uint32_t before = begins ? region->current : region->previous;
-  const uint32_t already = begins ? 0 : region->current;
+  // Once for each pass, at its first request: what was read in the pass before, which is the current one still.
+  if (!history_.begins_pass(*region)) return;
+  const uint32_t before = region->current;
   const uint64_t start = observation.first_page / PageHistory::kRegionPages * PageHistory::kRegionPages;
-  const uint32_t left = before & ~already;
   for (uint32_t page = 0; page < PageHistory::kRegionPages; ++page) {
-    if ((left >> page & 1) == 0) continue;
+    if ((before >> page & 1) == 0) continue;
     Candidate candidate;
     candidate.first_page = start + page;
     candidate.pages = 1;
-    candidate.context = static_cast<uint16_t>(std::popcount(before) * 17 + std::popcount(already & before));
+    candidate.context = static_cast<uint16_t>(std::popcount(before));
     candidate.detail = static_cast<uint16_t>(std::min<uint32_t>(region->passes, 15) * 32 +
                                              static_cast<uint32_t>(page - observation.first_page % 16 + 16));
     candidates.push_back(candidate);

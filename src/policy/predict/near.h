@@ -1,6 +1,6 @@
 // NearPredictor: proposes the few pages right before a request, which programs that map files and databases that walk
-// backward read next. Footprint: proposes what was read in the same region of 16 pages the last time it was visited.
-// Both guess often; which guesses are good is the filter's to learn.
+// backward read next. Footprint: proposes, when a region of 16 pages is visited again, what was read in it the
+// last time. Both guess often; which guesses are good is the filter's to learn.
 //
 // Owner: a PredictorSet. Memory: none of their own.
 #pragma once

@@ -41,10 +41,10 @@ TEST(Near, ProposesThePagesBeforeARequest) {
 // A pass over a region, as the history's header defines it, kept in sets.
 struct Pass {
   uint64_t last = 0;
-  std::set<uint64_t> current, previous;
+  std::set<uint64_t> current;
 };
 
-TEST(Footprint, ProposesWhatTheLastPassReadAndThisOneHasNotYet) {
+TEST(Footprint, ProposesWhatTheLastPassReadAtTheFirstRequestOfTheNext) {
   Random random(17);
   PageHistory history;
   FootprintPredictor footprint(history);
@@ -58,16 +58,14 @@ TEST(Footprint, ProposesWhatTheLastPassReadAndThisOneHasNotYet) {
     const auto pages = static_cast<uint32_t>(random.between(1, 6));
     std::set<uint64_t> expected;
     if (const auto known = model.find(first / 16); known != model.end()) {
-      const bool begins = now - known->second.last > PageHistory::kPassObservations;
-      expected = begins ? known->second.current : known->second.previous;
-      if (!begins) std::erase_if(expected, [&](uint64_t page) { return known->second.current.contains(page); });
+      if (now - known->second.last > PageHistory::kPassObservations) expected = known->second.current;
     }
     ASSERT_EQ(proposed(footprint, first, pages), expected) << i;
     compared += expected.size();
     history.touch(first, pages);
     for (uint64_t page = first; page < first + pages; ++page) {
       Pass& pass = model[page / 16];
-      if (now - pass.last > PageHistory::kPassObservations) pass.previous = std::exchange(pass.current, {});
+      if (now - pass.last > PageHistory::kPassObservations) pass.current.clear();
       pass.last = now;
       pass.current.insert(page);
     }
