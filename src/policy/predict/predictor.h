@@ -26,7 +26,7 @@ struct Observation {
   bool hit_prefetched = false;     // a page of it was there thanks to a prefetch, first use
   uint64_t outstanding_pages = 0;  // of all reads that wait for a server, this one included
   uint64_t outstanding_requests = 0;
-  uint64_t fetch_latency_ns = 0;   // what a fetch takes at present, filled in by the prefetcher; 0: not known
+  uint64_t fetch_latency_ns = 0;  // what a fetch takes at present, filled in by the prefetcher; 0: not known
 };
 
 inline bool pages_are_possible(uint64_t first_page, uint64_t pages) {
@@ -43,8 +43,8 @@ inline uint64_t stream_of(const Observation& observation) {
   return observation.vm ? observation.vm.value : observation.volume.value;
 }
 
-// One request that may follow. A page of it gets its probability from the filter, which learns what each context of
-// each expert has been worth; the experts themselves judge nothing.
+// One request that may follow, or several. A page of it gets its probability from the filter, which learns what each
+// context of each expert has been worth; the experts themselves judge nothing.
 struct Candidate {
   uint64_t first_page = 0;
   uint32_t pages = 0;
@@ -53,6 +53,8 @@ struct Candidate {
   uint8_t rank = 0;      // 0 or 1: the expert's first and second opinion, which are told apart
   uint16_t context = 0;  // what the expert knows about the proposal, as a small code of its own
   uint16_t detail = 0;   // likewise, another view of it
+  // Where it stands for several requests of a stream at once: the pages of each; 0: it is one request.
+  uint32_t request_pages = 0;
 };
 
 class Predictor {

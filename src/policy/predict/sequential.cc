@@ -99,6 +99,12 @@ uint64_t SequentialPredictor::ahead_pages(const Stream& stream, const Observatio
   return std::min({steps * stream.request_pages, pages_max, uint64_t{ahead_pages_max_}});
 }
 
+uint64_t SequentialPredictor::window_pages(const Stream& stream) const {
+  if (stream.run < kWindowRequests) return 0;
+  const uint64_t pages = uint64_t{kWindowPagesFirst} << std::min(stream.run - kWindowRequests, 8u);
+  return std::min<uint64_t>({pages, kWindowPagesMax, ahead_pages_max_});
+}
+
 void SequentialPredictor::propose(Stream& stream, uint64_t next, uint32_t gap_code, const Observation& observation,
                                   std::vector<Candidate>& candidates) {
   const uint32_t run = std::min(stream.run, kRunCodes - 1);
@@ -106,6 +112,7 @@ void SequentialPredictor::propose(Stream& stream, uint64_t next, uint32_t gap_co
     Candidate candidate;
     candidate.first_page = first;
     candidate.pages = static_cast<uint32_t>(pages);
+    candidate.request_pages = observation.pages;
     candidate.context = context(run, distance_code, gap_code);
     candidate.detail =
         static_cast<uint16_t>(std::min(stream.previous_pages, 63u) * 64 + std::min(stream.request_pages, 63u));
@@ -115,10 +122,17 @@ void SequentialPredictor::propose(Stream& stream, uint64_t next, uint32_t gap_co
   const uint64_t near_end = next + std::min<uint64_t>(pages * kStepsAlways, ahead_pages_max_);
   uint32_t step = 0;
   for (uint64_t page = next; page < near_end; page += pages) push(page, std::min(pages, near_end - page), step++);
-  // Further ahead, again when half of it is used up. A client that reads further ahead than there is room for would
-  // only be given in pieces what it asks for anyway.
+  // A client that reads further ahead than there is room for would only be given in pieces what it asks for anyway.
+  if (observation.outstanding_pages > ahead_pages_max_) return;
+  const uint64_t window_end = next + window_pages(stream);
+  uint64_t piece = std::max<uint64_t>(pages, 2);
+  uint32_t code = kStepsAlways;
+  for (uint64_t page = near_end; page < window_end; page += piece, piece *= 2) {
+    push(page, std::min(piece, window_end - page), std::min(code++, kDistanceCodes - 1));
+  }
+  // Further ahead, again when half of it is used up.
   const uint64_t ahead = ahead_pages(stream, observation);
-  if (next + ahead <= near_end || observation.outstanding_pages > ahead_pages_max_) return;
+  if (next + ahead <= near_end) return;
   const uint64_t from = std::max(stream.proposed_end, near_end);
   if (from > next + ahead / 2 && stream.proposed_end != 0) return;
   for (uint64_t page = from; page < next + ahead; page += kPiecePagesMax) {

@@ -1,6 +1,7 @@
 // SequentialPredictor: follows ascending streams among interleaved requests, and proposes the requests that continue
 // them. Every request may be the first of a stream: its two successors are proposed at once, and what a first
-// request, a second one or a long run is worth on this volume is left to the filter. A stream may skip a few pages
+// request, a second one or a long run is worth on this volume is left to the filter. From the third request on a few
+// pages more are proposed, which matters where requests are small. A stream may skip a few pages
 // or run a little out of order, as deep queues do. One that has proved itself looks as far ahead as a fetch takes, in
 // large pieces.
 //
@@ -22,6 +23,9 @@ class SequentialPredictor : public Predictor {
   static constexpr uint32_t kProvenRequests = 6;    // from here on a stream looks further ahead
   static constexpr uint32_t kAheadPagesMax = 1024;  // but never further than this
   static constexpr uint32_t kPiecePagesMax = 32;    // of what lies further ahead
+  // From so many requests on it proposes, after each, so many pages at least, and twice as many after the next, up to
+  // the last.
+  static constexpr uint32_t kWindowRequests = 2, kWindowPagesFirst = 4, kWindowPagesMax = 16;
 
   // Never looks further ahead than so many pages, whatever the requests: there must be room for it in the cache.
   // Where the client has more than that under way itself, nothing further is proposed.
@@ -65,6 +69,7 @@ class SequentialPredictor : public Predictor {
   void set_next(uint32_t place, uint64_t next);
   Fit find(uint64_t first, uint64_t end, uint32_t& place) const;
   void advance(Stream& stream, const Observation& observation);
+  uint64_t window_pages(const Stream& stream) const;
   uint64_t ahead_pages(const Stream& stream, const Observation& observation) const;
   void propose(Stream& stream, uint64_t next, uint32_t gap_code, const Observation& observation,
                std::vector<Candidate>& candidates);

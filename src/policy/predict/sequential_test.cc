@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "base/random.h"
@@ -55,15 +56,27 @@ TEST(Sequential, TheNextTwoRequestsAreProposedAfterEveryRequest) {
   }
 }
 
+TEST(Sequential, AYoungStreamOfSmallRequestsLooksSomePagesAhead) {
+  Watcher watcher;
+  const std::array<uint64_t, 6> furthest = {2, 2, 4, 8, 16, 16};  // pages ahead, after each request
+  for (uint64_t page = 0; page < furthest.size(); ++page) {
+    watcher.read(7000 + page, 1);
+    EXPECT_EQ(watcher.furthest, 7001 + page + furthest[page]) << page;
+    EXPECT_TRUE(watcher.covers(7001 + page, static_cast<uint32_t>(furthest[page])));
+  }
+}
+
 TEST(Sequential, APieceFurtherAheadIsProposedOnce) {
   Watcher watcher;
   std::set<uint64_t> in_pieces;
   for (uint64_t page = 0; page < 2000; ++page) {
     const std::vector<Candidate>& candidates = watcher.read(page, 1);
-    for (size_t i = SequentialPredictor::kStepsAlways; i < candidates.size(); ++i) {
-      EXPECT_LE(candidates[i].pages, SequentialPredictor::kPiecePagesMax);
-      for (uint32_t j = 0; j < candidates[i].pages; ++j) {
-        EXPECT_TRUE(in_pieces.insert(candidates[i].first_page + j).second) << page;
+    for (const Candidate& candidate : candidates) {
+      EXPECT_LE(candidate.pages, SequentialPredictor::kPiecePagesMax);
+      EXPECT_EQ(candidate.request_pages, 1u);
+      if (candidate.first_page < page + 1 + SequentialPredictor::kWindowPagesMax) continue;
+      for (uint32_t j = 0; j < candidate.pages; ++j) {
+        EXPECT_TRUE(in_pieces.insert(candidate.first_page + j).second) << page;
       }
     }
   }

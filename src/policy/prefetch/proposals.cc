@@ -60,9 +60,10 @@ void Proposals::take(const Observation& observation, const Candidate& candidate,
     }
     if (place.proposal != kThere) run_pages_.push_back(place.proposal);
   }
-  const auto missing = static_cast<uint32_t>(run_pages_.size() - run_begin);
+  auto missing = static_cast<uint32_t>(run_pages_.size() - run_begin);
   if (missing == 0) return;
   run_ends_.push_back(static_cast<uint32_t>(run_pages_.size()));
+  if (candidate.request_pages != 0) missing = std::min(missing, candidate.request_pages);
   const auto source = static_cast<uint8_t>(candidate.expert * 2 + candidate.rank);
   for (size_t i = run_begin; i < run_pages_.size(); ++i) {
     Proposal& proposal = pages_[run_pages_[i]];

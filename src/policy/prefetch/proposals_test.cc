@@ -44,6 +44,7 @@ TEST(Proposals, AreWhatPlainSetsSay) {
     for (uint64_t i = random.below(12); i > 0; --i) {
       candidates.push_back(candidate_of(base + random.below(80), static_cast<uint32_t>(random.below(20)),
                                         static_cast<uint8_t>(random.below(11)), static_cast<uint8_t>(random.below(2))));
+      if (random.chance(0.3)) candidates.back().request_pages = static_cast<uint32_t>(random.between(1, 8));
     }
     // The model: pages in the order of their first proposal, and runs of what is missing.
     struct Expected {
@@ -64,8 +65,10 @@ TEST(Proposals, AreWhatPlainSetsSay) {
         const auto [place, fresh] = expected.try_emplace(page);
         Expected& of = place->second;
         if (fresh) of.offset = page - candidate.first_page;
-        if (run.size() > of.missing) {
-          of.missing = static_cast<uint32_t>(run.size());
+        auto missing = static_cast<uint32_t>(run.size());
+        if (candidate.request_pages != 0) missing = std::min(missing, candidate.request_pages);
+        if (missing > of.missing) {
+          of.missing = missing;
           of.pages = candidate.pages;
         }
         const uint32_t source = candidate.expert * 2u + candidate.rank;
