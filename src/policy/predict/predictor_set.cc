@@ -37,9 +37,11 @@ class StreamView : public Predictor {
 
 std::span<const std::string_view> PredictorSet::names() { return kNames; }
 
-PredictorSet::PredictorSet(uint64_t cache_pages, const std::vector<std::string>& names, const PageHistory& history)
+PredictorSet::PredictorSet(uint64_t cache_pages, const std::vector<std::string>& names, const PageHistory& history,
+                           uint32_t stream_window_pages)
     : sequential_(static_cast<uint32_t>(
-          std::clamp<uint64_t>(cache_pages / kCacheShare, 1, SequentialPredictor::kAheadPagesMax))) {
+                      std::clamp<uint64_t>(cache_pages / kCacheShare, 1, SequentialPredictor::kAheadPagesMax)),
+                  stream_window_pages) {
   for (const std::string& name : names)
     ASSERT(std::find(kNames.begin(), kNames.end(), name) != kNames.end(), name.size());
   for (const std::string_view name : kNames) {

@@ -23,7 +23,8 @@ class PredictorSet {
   // The names of the experts that there are.
   static std::span<const std::string_view> names();
   // For a cache of so many pages: the named experts, or all. A name that is none of names() is our own bug.
-  PredictorSet(uint64_t cache_pages, const std::vector<std::string>& names, const PageHistory& history);
+  PredictorSet(uint64_t cache_pages, const std::vector<std::string>& names, const PageHistory& history,
+               uint32_t stream_window_pages = SequentialPredictor::kWindowPagesMax);
   // Adds an expert behind the others; kExpertsOfASetMax in all, since the filter has so many tables for them.
   static constexpr size_t kExpertsOfASetMax = 9;
   void add(std::unique_ptr<Predictor> expert);

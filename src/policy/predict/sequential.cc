@@ -102,18 +102,18 @@ uint64_t SequentialPredictor::ahead_pages(const Stream& stream, const Observatio
 uint64_t SequentialPredictor::window_pages(const Stream& stream) const {
   if (stream.run < kWindowRequests) return 0;
   const uint64_t pages = uint64_t{kWindowPagesFirst} << std::min(stream.run - kWindowRequests, 8u);
-  return std::min<uint64_t>({pages, kWindowPagesMax, ahead_pages_max_});
+  return std::min<uint64_t>({pages, window_pages_max_, ahead_pages_max_});
 }
 
 void SequentialPredictor::propose(Stream& stream, uint64_t next, uint32_t gap_code, const Observation& observation,
                                   std::vector<Candidate>& candidates) {
-  const uint32_t run = std::min(stream.run, kRunCodes - 1);
+  const uint32_t run = std::min(stream.run, 31u);
   const auto push = [&](uint64_t first, uint64_t pages, uint32_t distance_code) {
     Candidate candidate;
     candidate.first_page = first;
     candidate.pages = static_cast<uint32_t>(pages);
     candidate.request_pages = observation.pages;
-    candidate.context = context(run, distance_code, gap_code);
+    candidate.context = static_cast<uint16_t>((run * 8 + distance_code) * 8 + gap_code);
     candidate.detail =
         static_cast<uint16_t>(std::min(stream.previous_pages, 63u) * 64 + std::min(stream.request_pages, 63u));
     candidates.push_back(candidate);
@@ -128,7 +128,7 @@ void SequentialPredictor::propose(Stream& stream, uint64_t next, uint32_t gap_co
   uint64_t piece = std::max<uint64_t>(pages, 2);
   uint32_t code = kStepsAlways;
   for (uint64_t page = near_end; page < window_end; page += piece, piece *= 2) {
-    push(page, std::min(piece, window_end - page), std::min(code++, kDistanceCodes - 1));
+    push(page, std::min(piece, window_end - page), std::min(code++, 7u));
   }
   // Further ahead, again when half of it is used up.
   const uint64_t ahead = ahead_pages(stream, observation);

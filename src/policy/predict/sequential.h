@@ -24,24 +24,18 @@ class SequentialPredictor : public Predictor {
   static constexpr uint32_t kAheadPagesMax = 1024;  // but never further than this
   static constexpr uint32_t kPiecePagesMax = 32;    // of what lies further ahead
   // From so many requests on it proposes, after each, so many pages at least, and twice as many after the next, up to
-  // the last.
+  // the last (or the constructor's).
   static constexpr uint32_t kWindowRequests = 2, kWindowPagesFirst = 4, kWindowPagesMax = 16;
 
   // Never looks further ahead than so many pages, whatever the requests: there must be room for it in the cache.
   // Where the client has more than that under way itself, nothing further is proposed.
-  explicit SequentialPredictor(uint32_t ahead_pages_max = kAheadPagesMax) : ahead_pages_max_(ahead_pages_max) {
+  explicit SequentialPredictor(uint32_t ahead_pages_max = kAheadPagesMax, uint32_t window_pages_max = kWindowPagesMax)
+      : ahead_pages_max_(ahead_pages_max), window_pages_max_(window_pages_max) {
     next_.fill(kUnused);
   }
   std::string_view name() const override { return "sequential"; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
   uint64_t memory_bytes_max() const override { return sizeof(*this); }
-
-  // What a candidate says of its stream: how many requests have continued it, how far ahead this lies, and how the last
-  // one fitted (0: exactly where it should start).
-  static constexpr uint32_t kRunCodes = 32, kDistanceCodes = 8, kGapCodes = 8;
-  static constexpr uint16_t context(uint32_t run, uint32_t distance_code, uint32_t gap_code) {
-    return static_cast<uint16_t>((run * kDistanceCodes + distance_code) * kGapCodes + gap_code);
-  }
 
   // Of the stream that the last observed request belongs to.
   uint32_t run() const { return streams_[current_].run; }
@@ -74,7 +68,7 @@ class SequentialPredictor : public Predictor {
   void propose(Stream& stream, uint64_t next, uint32_t gap_code, const Observation& observation,
                std::vector<Candidate>& candidates);
 
-  const uint32_t ahead_pages_max_;
+  const uint32_t ahead_pages_max_, window_pages_max_;
   std::array<uint64_t, kStreams> next_;         // where each stream's following request should start
   std::array<uint64_t, kStreams> last_used_{};  // observation
   std::array<uint8_t, kAreas> areas_{};         // of next_

@@ -26,13 +26,14 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
             .threshold_max = 0.95,
             .waste_share_max = 0.25};
   }
-  return {.threshold = {.first = 0.6, .least = 0.45, .most = 0.74},
+  return {.threshold = {.first = 0.6, .least = 0.45, .most = 0.76},
           .small_share = {},
           .half_pages_max = 8,
           .precision_low = 0.62,
           .precision_high = 0.8,
           .precision_min = 0.35,
           .threshold_max = 1.3,
+          .stream_window_pages = 16,
           .waste_share_max = 1.0};
 }
 

@@ -27,7 +27,8 @@ struct BudgetSettings {
   double precision_low = 0, precision_high = 1;
   double precision_min = 0;  // below it the threshold rises beyond all that, up to threshold_max
   double threshold_max = 0;
-  double waste_share_max = 0;  // wasted pages as a share of the pages that the client read
+  uint32_t stream_window_pages = 0;  // that a young stream looks ahead; more guesses (SequentialPredictor)
+  double waste_share_max = 0;        // wasted pages as a share of the pages that the client read
 };
 BudgetSettings budget_settings(PrefetchBudget budget);
 std::string_view prefetch_budget_name(PrefetchBudget budget);  // "normal", "frugal"

@@ -25,10 +25,6 @@ float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
 OnlineFilter::OnlineFilter() : weights_(kFilterTables * kFilterCodes, Weight{0, kSquaresFirst}) {}
 
-void OnlineFilter::believe(const FilterExample& example, float value) {
-  for (uint32_t i = 0; i < example.count; ++i) weights_[example.places[i]].value = value;
-}
-
 float OnlineFilter::probability(const FilterExample& example) const {
   float sum = 0;
   for (uint32_t i = 0; i < example.count; ++i) sum += weights_[example.places[i]].value;

@@ -46,8 +46,6 @@ class OnlineFilter {
   static constexpr uint64_t kBytes = uint64_t{kFilterTables} * kFilterCodes * 8;
 
   OnlineFilter();
-  // To begin with: what the features of the example speak for (the logit that each adds), until they are learned.
-  void believe(const FilterExample& example, float value);
   float probability(const FilterExample& example) const;
   void learn(const FilterExample& example, bool used);
   uint64_t learned() const { return learned_; }

@@ -28,21 +28,6 @@ TEST(OnlineFilter, HasNoOpinionAtFirst) {
   EXPECT_EQ(filter.learned(), 0u);
 }
 
-TEST(OnlineFilter, BelievesWhatItIsToldUntilItLearnsBetter) {
-  OnlineFilter filter;
-  FilterExample told, other;
-  told.add(1, 3);
-  other.add(1, 4);
-  filter.believe(told, 0.5f);
-  EXPECT_NEAR(filter.probability(told), 0.622f, 0.001f);
-  EXPECT_FLOAT_EQ(filter.probability(other), 0.5f);
-  OnlineFilter copy;
-  copy.restore(filter.weights(), filter.learned());
-  EXPECT_FLOAT_EQ(copy.probability(told), filter.probability(told));
-  for (int i = 0; i < 100; ++i) filter.learn(told, false);
-  EXPECT_LT(filter.probability(told), 0.2f);
-}
-
 // The share of answers on the right side of one half.
 double teach(OnlineFilter& filter, Random& random, int examples, bool inverted) {
   int right = 0;

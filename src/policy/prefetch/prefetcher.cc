@@ -18,7 +18,6 @@ constexpr float kUnlikelyBelow = 0.2f;  // of such proposals one in kUnlikelySha
 constexpr uint8_t kUnlikelyShare = 4;
 constexpr uint8_t kWarmedTag = 1;            // in the ledger: it went into the server's memory
 constexpr size_t kStandsForMax = 4;          // pages of a refused request that its front stands for
-constexpr float kStreamsGoOn = 0.5f;         // logit
 constexpr float kProbable = 0.2f;            // such a page may be worth a fetch, alone
 constexpr uint32_t kExpectedPages = 16;      // of a candidate whose memory is waited for together
 constexpr uint64_t kUnlikelyAfter = 50'000;  // examples; before, each is needed
@@ -50,10 +49,6 @@ void add(PrefetchCounts& total, const PrefetchCounts& counts) {
   total.shadow_waiting += counts.shadow_waiting;
 }
 
-void add_context(FilterExample& example, uint32_t expert, uint16_t context, uint32_t rank) {
-  example.add(1 + expert, context * 2u + rank);
-}
-
 uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_width(value)); }
 
 }  // namespace
@@ -76,7 +71,7 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
       mode_(options.cache_pages == 0 ? PrefetchMode::kOff : options.mode),
       cached_(std::move(cached)),
       expect_(std::move(expect)),
-      experts_(options.cache_pages, options.experts, history_),
+      experts_(options.cache_pages, options.experts, history_, budget_settings(options.budget).stream_window_pages),
       ledger_(std::clamp(options.cache_pages, kIssuedMin, kIssuedMax), kShadowRecords, options.cache_pages),
       budget_(budget_settings(options.budget).waste_share_max),
       threshold_(budget_settings(options.budget)),
@@ -85,23 +80,6 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
       examples_(ledger_.records()) {
   candidates_.reserve(PredictorSet::kCandidatesMax * 2);
   warming_.set_enabled(options.warms_server);
-  believe_in_streams();
-}
-
-// A stream that has gone on goes on rather than not: on a new volume its large requests need not wait until the filter
-// has found that out.
-void Prefetcher::believe_in_streams() {
-  FilterExample going_on;
-  for (uint32_t expert = 0; expert < experts_.size(); ++expert) {
-    if (experts_.name(expert) != experts_.stream().name()) continue;
-    for (uint32_t run = 1; run < SequentialPredictor::kRunCodes; ++run) {
-      for (uint32_t distance = 0; distance < SequentialPredictor::kDistanceCodes; ++distance) {
-        going_on.count = 0;
-        add_context(going_on, expert, SequentialPredictor::context(run, distance, 0), 0);
-        filter_.believe(going_on, kStreamsGoOn);
-      }
-    }
-  }
 }
 
 uint64_t Prefetcher::memory_bytes_max() const {
@@ -245,7 +223,7 @@ void Prefetcher::describe(const Observation& observation, const Proposal& propos
   for (uint32_t i = 0; i < proposal.opinions; ++i) {
     const Opinion& opinion = proposal.opinion[i];
     const uint32_t expert = opinion.source / 2, rank = opinion.source % 2;
-    add_context(example, expert, opinion.context, rank);
+    example.add(1 + expert, opinion.context * 2u + rank);
     example.add(10 + expert, (opinion.detail * 16u + offset) * 2 + rank);
   }
   const uint32_t by = experts_.kind_of(proposal.sources);

@@ -188,7 +188,6 @@ class Prefetcher {
   void observe(const Observation& observation, std::vector<PageRange>& to_fetch);
   std::string expert_names() const;
   void consider(const Observation& observation, std::vector<PageRange>& to_fetch);
-  void believe_in_streams();
   void describe(const Observation& observation, const Proposal& proposal, const PageHistory::Region* region,
                 FilterExample& example) const;
   void sift();

@@ -1,6 +1,7 @@
 #include "policy/prefetch/proposals.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/random.h"
 
@@ -14,8 +15,8 @@ Proposals::Proposals() : places_(kPlaces) {
 }
 
 Proposals::Place& Proposals::locate(uint64_t page) {
-  uint64_t at = mix64(page) & (kPlaces - 1);
-  while (places_[at].turn == turn_ && places_[at].page != page) at = (at + 1) & (kPlaces - 1);
+  uint64_t at = mix64(page) & places_mask_;
+  while (places_[at].turn == turn_ && places_[at].page != page) at = (at + 1) & places_mask_;
   return places_[at];
 }
 
@@ -25,7 +26,10 @@ void Proposals::gather(const Observation& observation, std::span<const Candidate
   run_pages_.clear();
   run_ends_.clear();
   run_candidates_.clear();
-  used_places_ = 0;
+  places_used_ = 0;
+  uint64_t pages_proposed = 0;
+  for (const Candidate& candidate : candidates) pages_proposed += std::min(candidate.pages, kRunPagesMax);
+  places_mask_ = std::clamp<uint64_t>(std::bit_ceil(pages_proposed * 2), kPlacesMin, kPlaces) - 1;
   if (++turn_ == 0) {
     std::fill(places_.begin(), places_.end(), Place{});
     turn_ = 1;
@@ -46,8 +50,8 @@ void Proposals::take(const Observation& observation, const Candidate& candidate,
     if (page - observation.first_page < observation.pages) continue;  // wraps around for what lies before it
     Place& place = locate(page);
     if (place.turn != turn_) {
-      if (used_places_ == kPlaces / 2) break;
-      ++used_places_;
+      if (places_used_ == kPlaces / 2) break;
+      ++places_used_;
       place = {page, turn_, kThere};
       const PageState state = pages_.size() < kPagesMax ? state_of(page) : PageState::kThere;
       if (state != PageState::kThere) {

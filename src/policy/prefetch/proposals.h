@@ -40,8 +40,8 @@ struct Proposal {
 
 class Proposals {
  public:
-  static constexpr uint32_t kPagesMax = 256;
-  static constexpr uint32_t kRunPagesMax = 128;  // of one candidate
+  static constexpr uint32_t kPagesMax = 1024;
+  static constexpr uint32_t kRunPagesMax = 512;  // of one candidate
   static constexpr uint32_t kRunsMax = 128;      // candidates that lack pages
   using Run = std::span<const uint16_t>;         // numbers of proposals
 
@@ -57,14 +57,15 @@ class Proposals {
     const size_t begin = number == 0 ? 0 : run_ends_[number - 1];
     return {run_pages_.data() + begin, run_ends_[number] - begin};
   }
-  static constexpr uint64_t kBytesMax = kPagesMax * sizeof(Proposal) + 65536;
+  static constexpr uint64_t kBytesMax =
+      kPagesMax * sizeof(Proposal) + kRunsMax * (kRunPagesMax * sizeof(uint16_t) + 2 * sizeof(uint32_t)) + (1u << 16);
   uint64_t memory_bytes() const {  // taken now
     return pages_.capacity() * sizeof(Proposal) + run_pages_.capacity() * sizeof(uint16_t) +
            (run_ends_.capacity() + run_candidates_.capacity()) * sizeof(uint32_t) + places_.capacity() * sizeof(Place);
   }
 
  private:
-  static constexpr uint32_t kPlaces = 1024;
+  static constexpr uint32_t kPlaces = 4096, kPlacesMin = 256;
   static constexpr uint16_t kThere = UINT16_MAX;  // known to need no fetch
   struct Place {
     uint64_t page = 0;
@@ -80,7 +81,8 @@ class Proposals {
   std::vector<uint16_t> run_pages_;
   std::vector<uint32_t> run_ends_, run_candidates_;
   std::vector<Place> places_;
-  uint32_t used_places_ = 0;
+  uint32_t places_used_ = 0;  // of places_
+  uint64_t places_mask_ = 0;  // few candidates share few cache lines
   uint32_t turn_ = 0;
 };
 
