@@ -47,7 +47,7 @@ class Displacement {
   double worth() const { return std::min(kGain * share_, kSure); }
   // The share itself, and until enough is seen one that is usual.
   double share() const { return share_ + kUsualShare * kDoubt / static_cast<double>(seen_ + kDoubt); }
-  static constexpr double kUsualShare = 0.14;
+  static constexpr double kUsualShare = 0.155;
   // Something was refused for it. Nothing more may leave the cache then; what is not measured is forgotten.
   void refused() { share_ *= 1 - kForgetting; }
 
