@@ -7,7 +7,7 @@
 // requests. Recordings are carried from one driver to the next (LearnedState).
 //
 // Owner: a PredictorSet. Memory: kRecordingsMax recordings and an index of their pages; grows with what is recorded.
-// Cost: one lookup for each request, one short look at each recording; a fraction of a ms when a recording ends.
+// Cost: one lookup for each request, one short look at each recording; about one ms when a recording ends.
 // Invariant: matches_ and slots_ have one element for each of recordings_, and the index names each page of each of
 // them once, by slot.
 #pragma once

@@ -166,11 +166,12 @@ uint32_t LogReplayPredictor::steps_trusted(const Observation& observation) const
   return static_cast<uint32_t>(std::clamp<uint64_t>(interval_ns_ == 0 ? 0 : requests, kStepsTrusted, kStepsFar));
 }
 
-// Where nothing was followed up to now all of the near steps are new. Of what lies far ahead, only what was not
-// proposed before: the request before this one reached one step less far.
+// Where nothing was followed up to now, or not as far, all of the steps are new. Of what lies far ahead, only what was
+// not proposed before: the request before this one reached one step less far.
 bool LogReplayPredictor::proposed_at(uint32_t step, uint8_t rank, uint32_t match, uint32_t steps) {
   if (step > kStepsTrusted) return step + 1 >= steps || match <= kMatchTrusted;
-  return (rank == 0 && match == 0) || (kStepsAgain >> step & 1) != 0;
+  if (rank == 0 && (match == 0 || (match == kMatchTrusted && step > kSteps))) return true;
+  return (kStepsAgain >> step & 1) != 0;
 }
 
 void LogReplayPredictor::propose(uint64_t occurrence, uint8_t rank, uint32_t match, uint32_t occurrences,

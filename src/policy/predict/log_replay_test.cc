@@ -44,9 +44,12 @@ class PlainList {
     follow(*first, 0,
            matches_[now] >= LogReplayPredictor::kMatchTrusted ? LogReplayPredictor::kStepsTrusted
                                                               : LogReplayPredictor::kSteps,
-           matches_[now] == 0, result);
+           matches_[now] == 0                                   ? 0u
+           : matches_[now] == LogReplayPredictor::kMatchTrusted ? LogReplayPredictor::kSteps
+                                                                : 1000u,
+           result);
     if (const std::optional<size_t> second = occurrence(request.first_page, *first))
-      follow(*second, 1, LogReplayPredictor::kSteps, false, result);
+      follow(*second, 1, LogReplayPredictor::kSteps, 1000, result);
     return result;
   }
 
@@ -75,12 +78,12 @@ class PlainList {
     }
     return 0;
   }
-  void follow(size_t from, uint8_t rank, uint32_t steps, bool all, std::vector<Expected>& result) const {
+  void follow(size_t from, uint8_t rank, uint32_t steps, uint32_t all_beyond, std::vector<Expected>& result) const {
     size_t at = from;
     for (uint32_t step = 1; step <= steps && next_of_[at] != at; ++step) {
       at = next_of_[at];
       if (at + 1 == requests_.size()) return;  // the request itself
-      if (!all && step != 1 && step != 2 && step % 4 != 0) continue;
+      if (step <= all_beyond && step != 1 && step != 2 && step % 4 != 0) continue;
       result.push_back({requests_[at].first_page, requests_[at].pages, rank});
     }
   }

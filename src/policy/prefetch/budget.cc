@@ -11,6 +11,7 @@ constexpr double kThresholdTaken = 1.3;      // at most that is taken over
 constexpr uint64_t kOutcomesMax = 1u << 30;  // that are taken over: more say no more
 constexpr double kRise = 1.0 / 4096;         // for each outcome, by how far precision is below the minimum
 constexpr double kThresholdStep = 1.0 / 16384;
+constexpr double kDisplacedMin = 1e-6;
 
 double towards(double goal, double value) { return value + std::clamp(goal - value, -kThresholdStep, kThresholdStep); }
 
@@ -39,6 +40,14 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
 
 std::string_view prefetch_budget_name(PrefetchBudget budget) {
   return budget == PrefetchBudget::kFrugal ? "frugal" : "normal";
+}
+
+double Threshold::of_recurring(uint32_t missing, double displaced) const {
+  const double beyond = settings_.threshold_max - settings_.threshold.most;
+  const double room = beyond <= 0 ? 1 : std::clamp((settings_.threshold_max - value_) / beyond, 0.0, 1.0);
+  const double most = settings_.half_pages + (settings_.half_pages_max - settings_.half_pages) * room;
+  const double half = settings_.half_pages / std::max(displaced, kDisplacedMin);
+  return of(missing, std::clamp(half, settings_.half_pages, most));
 }
 
 double Threshold::precision_step() const {

@@ -41,11 +41,8 @@ class Threshold {
   // by what passes that the threshold learns that times are better.
   double of(uint32_t missing) const { return of(missing, settings_.half_pages); }
   // Of one that will be read more than once, as what was read before tends to be: the less of what makes room for it
-  // comes back, as a share of what usually does, the more a guess may cost.
-  double of_recurring(uint32_t missing, double displaced) const {
-    const double half = settings_.half_pages / std::max(displaced, kDisplacedMin);
-    return of(missing, std::clamp(half, settings_.half_pages, settings_.half_pages_max));
-  }
+  // comes back, as a share of what usually does, the more a guess may cost; but not where guesses have been bad.
+  double of_recurring(uint32_t missing, double displaced) const;
   double value() const { return value_; }
   double precision() const { return precision_; }
   uint64_t outcomes() const { return outcomes_; }
@@ -58,7 +55,6 @@ class Threshold {
 
  private:
   static constexpr double kSure = 0.97;  // what is as probable as this is always worth a fetch
-  static constexpr double kDisplacedMin = 1e-6;
   double of(double missing, double half_pages) const {
     return std::min(value_ * std::max(missing / (half_pages + missing), small_share_), kSure);
   }

@@ -44,6 +44,11 @@ TEST(Threshold, AsksLessOfWhatRecursTheLessOfWhatItDisplacesComesBack) {
     EXPECT_DOUBLE_EQ(threshold.of_recurring(missing, 0), threshold.of_recurring(missing, 0.1));
     EXPECT_GT(threshold.of_recurring(missing, 0), threshold.of(missing) / 4);
   }
+  // Where next to nothing of what is fetched is used, it asks for as much as of anything else.
+  Threshold wary(budget_settings(PrefetchBudget::kNormal));
+  for (int i = 0; i < 200'000; ++i) wary.learn(i % 10 == 0);
+  EXPECT_DOUBLE_EQ(wary.of_recurring(1, 0), wary.of(1));
+  EXPECT_GT(wary.of(1), 0.4);
   // A frugal one counts the bytes alone.
   const Threshold frugal(budget_settings(PrefetchBudget::kFrugal));
   EXPECT_DOUBLE_EQ(frugal.of_recurring(8, 0), frugal.of(8));

@@ -22,13 +22,15 @@ constexpr float kProbable = 0.2f;            // such a page may be worth a fetch
 constexpr uint32_t kExpectedPages = 16;      // of a candidate whose memory is waited for together
 constexpr uint64_t kUnlikelyAfter = 50'000;  // examples; before, each is needed
 constexpr uint64_t kHorizonFirst = 32;       // pages
-constexpr uint64_t kHorizonRequests = 12;    // but of large requests so many
-constexpr uint64_t kHintPagesMax = 8192;     // of one hint: 32 MiB
-constexpr uint32_t kTaughtPages = 64;        // of a request of the past, so that taking over takes some ms
+constexpr uint64_t kHorizonRequests = 40;    // but where they are large so many requests: streams look 28 ahead
+constexpr double kLargePages = 8;            // on average of the last ones
+constexpr double kRecentRequests = 8;
+constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
+constexpr uint32_t kTaughtPages = 64;     // of a request of the past, so that taking over takes some ms
 constexpr uint64_t kActiveRequests = 4096;
 constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
 constexpr uint64_t kStoppedShare = 8;     // of which, or of those that find the way full, one in so many is looked at
-constexpr const char* kTables = "2:";  // of features, as describe() numbers them: with others a filter is worth nothing
+constexpr const char* kTables = "3:";  // of features, as describe() numbers them: with others a filter is worth nothing
 constexpr uint64_t kLatencyShareUp = 32, kLatencyShareDown = 4;
 
 double share(uint64_t part, uint64_t rest) {
@@ -93,7 +95,7 @@ uint64_t Prefetcher::memory_bytes_max() const {
 uint64_t Prefetcher::horizon() const {
   const auto stays = static_cast<uint64_t>(ledger_.residence() / 2);
   const uint64_t most = std::min(stays, ledger_.delays().nearly_all() * 2);
-  const uint64_t requests = observed_ == 0 ? 0 : kHorizonRequests * (observed_pages_ / observed_);
+  const uint64_t requests = recent_pages_ < kLargePages ? 0 : kHorizonRequests * static_cast<uint64_t>(recent_pages_);
   return std::min(std::max({kHorizonFirst, requests, filled_pages_ / 4}), std::max(most, kHorizonFirst));
 }
 
@@ -152,7 +154,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   candidates_.clear();
   experts_.observe(seen, candidates_);
   ++observed_;
-  observed_pages_ += observation.pages;
+  recent_pages_ += (observation.pages - recent_pages_) / kRecentRequests;
   if (!stopped_ && observed_ - issued_at_ >= kStopRequests) {
     stopped_ = true;
     ++stops_;

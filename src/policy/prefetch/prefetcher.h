@@ -242,7 +242,7 @@ class Prefetcher {
   std::array<uint64_t, kExpertsMax> last_issue_{};  // of each expert: read request that led to it
   uint64_t unlikely_ = 0;                           // proposals hardly worth following
   uint64_t observed_ = 0, issued_at_ = 0;  // reads shown to the experts; the one at which something was issued last
-  uint64_t observed_pages_ = 0;            // of those
+  double recent_pages_ = 0;                // of a request, smoothed
   bool stopped_ = false;
   bool crowded_ = false;
   uint64_t crowded_requests_ = 0;
