@@ -27,7 +27,7 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
             .threshold_max = 0.95,
             .waste_share_max = 0.25};
   }
-  return {.threshold = {.first = 0.6, .least = 0.45, .most = 0.76},
+  return {.threshold = {.first = 0.6, .least = 0.45, .most = 0.78},
           .small_share = {},
           .half_pages_max = 8,
           .precision_low = 0.62,
