@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "base/linear_probing.h"
 #include "base/random.h"
 
 namespace foreshard::policy {
@@ -121,39 +122,36 @@ void FingerprintPredictor::build_index() {
 }
 
 // What a recording reads twice is found where it came first.
-void FingerprintPredictor::add_to_index(size_t recording) {
-  const std::vector<RecordedRequest>& list = recordings_[recording].requests;
+void FingerprintPredictor::add_to_index(size_t position) {
+  const std::vector<RecordedRequest>& requests = recordings_[position].requests;
+  const uint16_t slot = slots_[position];
   const size_t mask = index_.size() - 1;
-  for (size_t position = 0; position < list.size(); ++position) {
-    size_t at = home(list[position].first_page);
+  for (size_t number = 0; number < requests.size(); ++number) {
+    const uint64_t page = requests[number].first_page;
+    size_t at = home(page);
     bool known = false;
     for (; index_[at].page != UINT64_MAX && !known; at = (at + 1) & mask) {
-      known = index_[at].page == list[position].first_page && index_[at].slot == slots_[recording];
+      known = index_[at].page == page && index_[at].slot == slot;
     }
-    if (!known) index_[at] = {list[position].first_page, slots_[recording], static_cast<uint16_t>(position)};
+    if (!known) index_[at] = {page, slot, static_cast<uint16_t>(number)};
   }
-  indexed_ += list.size();
+  indexed_ += requests.size();
 }
 
-// Linear probing without tombstones.
-void FingerprintPredictor::remove_from_index(size_t recording) {
-  const std::vector<RecordedRequest>& list = recordings_[recording].requests;
+void FingerprintPredictor::remove_from_index(size_t position) {
+  const uint16_t slot = slots_[position];
   const size_t mask = index_.size() - 1;
-  for (const RecordedRequest& request : list) {
-    size_t hole = home(request.first_page);
-    while (index_[hole].page != UINT64_MAX &&
-           (index_[hole].page != request.first_page || index_[hole].slot != slots_[recording])) {
-      hole = (hole + 1) & mask;
+  for (const RecordedRequest& request : recordings_[position].requests) {
+    size_t at = home(request.first_page);
+    while (index_[at].page != UINT64_MAX && (index_[at].page != request.first_page || index_[at].slot != slot)) {
+      at = (at + 1) & mask;
     }
-    if (index_[hole].page == UINT64_MAX) continue;  // read twice
-    for (size_t next = (hole + 1) & mask; index_[next].page != UINT64_MAX; next = (next + 1) & mask) {
-      if (((next - home(index_[next].page)) & mask) < ((next - hole) & mask)) continue;
-      index_[hole] = index_[next];
-      hole = next;
-    }
-    index_[hole] = Place{};
+    if (index_[at].page == UINT64_MAX) continue;  // read twice
+    take_out(
+        index_, at, [this](const Place& place) { return home(place.page); },
+        [](const Place& place) { return place.page == UINT64_MAX; });
   }
-  indexed_ -= list.size();
+  indexed_ -= recordings_[position].requests.size();
 }
 
 void FingerprintPredictor::recognise(uint64_t first_page) {

@@ -1,5 +1,7 @@
 #include "policy/prefetch/budget.h"
 
+#include "policy/predict/sequential.h"
+
 namespace foreshard::policy {
 namespace {
 
@@ -34,7 +36,7 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
           .precision_high = 0.8,
           .precision_min = 0.35,
           .threshold_max = 1.3,
-          .stream_window_pages = 16,
+          .stream_window_pages = SequentialPredictor::kWindowPagesMax,
           .waste_share_max = 1.0};
 }
 

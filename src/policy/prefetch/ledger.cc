@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/assert.h"
+#include "base/linear_probing.h"
 
 namespace foreshard::policy {
 namespace {
@@ -219,19 +220,10 @@ void PrefetchLedger::end(Entry& entry, bool used) {
   remove(entry);
 }
 
-// Linear probing without tombstones.
 void PrefetchLedger::remove(Entry& entry) {
-  const uint64_t mask = table_.size() - 1;
-  uint64_t hole = static_cast<uint64_t>(&entry - table_.data());
-  for (uint64_t next = (hole + 1) & mask; table_[next].sequence != 0; next = (next + 1) & mask) {
-    const uint64_t from_home = (next - home(table_[next].page)) & mask;
-    const uint64_t from_hole = (next - hole) & mask;
-    if (from_home >= from_hole) {
-      table_[hole] = table_[next];
-      hole = next;
-    }
-  }
-  table_[hole] = Entry{};
+  take_out(
+      table_, static_cast<size_t>(&entry - table_.data()), [this](const Entry& other) { return home(other.page); },
+      [](const Entry& other) { return other.sequence == 0; });
   --live_;
 }
 

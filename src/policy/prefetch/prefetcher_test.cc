@@ -112,6 +112,18 @@ TEST(Prefetcher, StaysAheadOfASequentialReader) {
   EXPECT_EQ(volume.cache.statistics().prefetched_used, volume.statistics().total.used);
 }
 
+// A stream that skips some pages each time: where the next request begins is a guess, which is not a frugal one's.
+TEST(Prefetcher, AFrugalOneGuessesLittleOfAStreamThatSkips) {
+  PrefetcherOptions options = Volume::options(PrefetchMode::kOn, 8192);
+  options.budget = PrefetchBudget::kFrugal;
+  Volume volume(options);
+  Random random(7);
+  uint64_t page = 0;
+  for (int i = 0; i < 50'000; ++i) volume.read(page += random.between(2, 17), 1);
+  EXPECT_LT(volume.statistics().total.wasted * 20, volume.read_pages);
+  volume.expect_conserved();
+}
+
 // Requests of 1 MiB too: one is worth nothing in part.
 TEST(Prefetcher, FollowsAStreamOfLargeRequestsOnANewVolume) {
   for (const uint32_t pages : {32u, 128u, 256u}) {
