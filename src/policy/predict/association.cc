@@ -79,7 +79,6 @@ uint32_t AssociationPredictor::remember(const Observation& observation) {
   ++clock_;
   if (held_ > sources_.size() / 2 && sources_.size() < sources_max_) grow();
   const uint32_t place = take(observation.first_page);
-  __builtin_prefetch(&followers_[place]);
   uint32_t lag = 0;
   for (const Recent& recent : recent_) {
     if (recent.stream != stream_of(observation) || recent.first_page == observation.first_page) continue;

@@ -28,6 +28,12 @@ class AssociationPredictor : public Predictor {
   void expect(const Observation& observation) const override {
     __builtin_prefetch(&sources_[set_of(observation.first_page)]);
   }
+  void expect_more(const Observation& observation) const override {
+    const size_t set = set_of(observation.first_page);
+    for (size_t way = set; way < set + kWays; ++way) {
+      if (sources_[way].first_page == observation.first_page) __builtin_prefetch(&followers_[way]);
+    }
+  }
   uint64_t memory_bytes_max() const override {
     return uint64_t{sources_max_} * (sizeof(Source) + sizeof(Followers)) + sizeof(*this);
   }

@@ -44,6 +44,14 @@ uint32_t LogReplayPredictor::place_of(uint64_t page, uint32_t slot) {
   return static_cast<uint32_t>(mix64(page) >> 32) << kSlotBits | (slot + 1);
 }
 
+void LogReplayPredictor::expect_more(const Observation& observation) const {
+  const uint64_t hash = mix64(observation.first_page);
+  const auto tag = static_cast<uint32_t>(hash >> 32) << kSlotBits;
+  for (const uint32_t place : index_[hash & (index_.size() - 1)]) {
+    if (place != 0 && (place ^ tag) >> kSlotBits == 0) __builtin_prefetch(&ring_[slot_of(place)]);
+  }
+}
+
 uint32_t& LogReplayPredictor::locate(uint64_t page) {
   const uint64_t hash = mix64(page);
   Bucket& bucket = index_[hash & (index_.size() - 1)];
@@ -120,6 +128,9 @@ uint64_t LogReplayPredictor::remember(const Observation& observation) {
     if (follows) entry.match = match_of(last.position, occurrence);
   }
   last = {stream_of(observation), position};
+  // The next one writes over the oldest entry, which the index must forget.
+  const Entry& oldest = ring_[(slot + 1) % ring_.size()];
+  __builtin_prefetch(&index_[mix64(oldest.first_page) & (index_.size() - 1)]);
   return position;
 }
 

@@ -48,6 +48,7 @@ class LogReplayPredictor : public Predictor {
   void expect(const Observation& observation) const override {
     __builtin_prefetch(&index_[mix64(observation.first_page) & (index_.size() - 1)]);
   }
+  void expect_more(const Observation& observation) const override;
   uint64_t memory_bytes_max() const override;
   // The last requests, at most so many, the oldest first.
   std::vector<LoggedRequest> recent(size_t requests_max) const;

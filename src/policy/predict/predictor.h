@@ -66,6 +66,8 @@ class Predictor {
   virtual void observe(const Observation& observation, std::vector<Candidate>& candidates) = 0;
   // The observation comes soon: gets the memory for it on its way.
   virtual void expect(const Observation& observation) const {}
+  // Likewise, a moment later: what expect() has fetched names more.
+  virtual void expect_more(const Observation& observation) const {}
   // Takes in a request of the past, before the first observation. Experts of the present have no use for it.
   virtual void teach(const Observation& observation) {}
   // Upper bound of the memory it takes, for the statement of bounds.

@@ -98,6 +98,10 @@ void PredictorSet::expect(const Observation& observation) const {
   for (const auto& expert : experts_) expert->expect(observation);
 }
 
+void PredictorSet::expect_more(const Observation& observation) const {
+  for (const auto& expert : experts_) expert->expect_more(observation);
+}
+
 void PredictorSet::teach(const Observation& observation) {
   for (const auto& expert : experts_) expert->teach(observation);
 }

@@ -32,6 +32,7 @@ class PredictorSet {
   void observe(const Observation& observation, std::vector<Candidate>& candidates);
   // The observation comes soon (Predictor::expect).
   void expect(const Observation& observation) const;
+  void expect_more(const Observation& observation) const;
   // A request of the past (Predictor::teach).
   void teach(const Observation& observation);
   // Which kind of knowledge stands behind the sources (expert * 2 + rank, a bit each): 1 the past (log and

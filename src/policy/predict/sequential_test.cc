@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "base/random.h"
@@ -114,6 +115,20 @@ TEST(Sequential, NothingIsProposedBeyondTheRoomThatThereIs) {
   deep.outstanding_pages = SequentialPredictor::kAheadPagesMax + 1;
   for (uint64_t page = 0; page < 200; ++page) {
     EXPECT_LE(deep.read(page, 1).size(), SequentialPredictor::kStepsAlways);
+  }
+}
+
+TEST(Sequential, WhatLiesFarAheadIsProposedOnce) {
+  Watcher watcher;
+  std::map<uint64_t, int> proposed;  // times each page was
+  for (uint64_t page = 0; page < 2000; ++page) {
+    for (const Candidate& candidate : watcher.read(page, 1)) {
+      for (uint32_t i = 0; i < candidate.pages; ++i) ++proposed[candidate.first_page + i];
+    }
+  }
+  // Once far ahead in a piece, and as each of the next requests.
+  for (uint64_t page = 500; page < 1500; ++page) {
+    EXPECT_EQ(proposed[page], 1 + static_cast<int>(SequentialPredictor::kStepsAlways)) << page;
   }
 }
 

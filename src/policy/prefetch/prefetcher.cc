@@ -100,6 +100,7 @@ uint64_t Prefetcher::horizon() const {
 }
 
 void Prefetcher::learn() {
+  for (const PrefetchLedger::Outcome& outcome : ledger_.outcomes()) __builtin_prefetch(&examples_[outcome.record]);
   for (const PrefetchLedger::Outcome& outcome : ledger_.outcomes()) {
     if (outcome.expert == hint_expert_) continue;
     if (!outcome.late) filter_.learn(examples_[outcome.record], outcome.used);
@@ -132,6 +133,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   }
   experts_.expect(observation);
   history_.expect(observation.first_page);
+  ledger_.expect(observation.first_page);
   budget_.earn(unearned_pages_);
   warming_.earn(unearned_pages_);
   read_pages_ += std::exchange(unearned_pages_, 0);
@@ -144,6 +146,8 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   ledger_.advance(observation.missed_pages, horizon());
   displacement_.read(observation.first_page, observation.pages, ledger_.clock(),
                      static_cast<uint64_t>(ledger_.residence()));
+  experts_.expect_more(observation);
+  history_.expect_region(observation.first_page);
   learn();
 
   crowding_.note_request(observation.outstanding_requests);
