@@ -98,6 +98,7 @@ void fill_flash(const volume::FlashStatistics& status, pb::Flash& message) {
   message.set_skipped_pages(status.skipped);
   message.set_mismatches(status.mismatches);
   message.set_read_errors(status.read_errors);
+  message.set_overdue_reads(status.overdue);
   message.set_written_bytes(status.written_bytes);
   message.set_failed(status.failed);
 }

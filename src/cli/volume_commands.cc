@@ -189,6 +189,7 @@ Json driver_json(const app::pb::DriverStatus& status) {
           {"flash_skipped_pages", status.flash().skipped_pages()},
           {"flash_mismatches", status.flash().mismatches()},
           {"flash_read_errors", status.flash().read_errors()},
+          {"flash_overdue_reads", status.flash().overdue_reads()},
           {"flash_written_bytes", status.flash().written_bytes()},
           {"flash_failed", status.flash().failed()},
           {"retained_bytes", status.retained_bytes()},
@@ -213,8 +214,9 @@ void append_flash_fields(Fields& fields, const app::pb::Flash& flash) {
   std::string text = "failed, and is not used any more";
   if (!flash.failed())
     text = cache_text(flash.bytes(), flash.bytes_max(), flash.hits(), flash.misses()) +
-           fmt::format("; {} written, {} pages damaged, index {} of memory", format_size(flash.written_bytes()),
-                       flash.mismatches(), format_size(flash.memory_bytes()));
+           fmt::format("; {} written, {} pages damaged, {} reads given up, index {} of memory",
+                       format_size(flash.written_bytes()), flash.mismatches(), flash.overdue_reads(),
+                       format_size(flash.memory_bytes()));
   fields.emplace_back("cache file", text);
 }
 
@@ -227,8 +229,8 @@ void append_driver_fields(Fields& fields, const app::pb::DriverStatus& status) {
   fields.emplace_back("writes", fmt::format("{} ({})", format_count(static_cast<double>(status.writes())),
                                             format_size(status.written_bytes())));
   fields.emplace_back("flushes", std::to_string(status.flushes()));
-  fields.emplace_back("cache", cache_text(status.cache_bytes(), status.cache_bytes_max(), status.cache_hits(),
-                                          status.cache_misses()));
+  fields.emplace_back(
+      "cache", cache_text(status.cache_bytes(), status.cache_bytes_max(), status.cache_hits(), status.cache_misses()));
   if (status.has_flash()) append_flash_fields(fields, status.flash());
   fields.emplace_back("not yet flushed", format_size(status.retained_bytes()));
   for (const app::pb::ServerLink& link : status.servers()) {

@@ -28,10 +28,10 @@ constexpr double kHeatMemorySeconds = 60;
 
 Task<Result<std::unique_ptr<Driver>>> Driver::attach(runtime::Runtime& runtime, meta::Meta& meta,
                                                      DriverOptions options) {
-  std::unique_ptr<FlashCache> flash;
+  std::shared_ptr<FlashCache> flash;
   if (!options.cache_file.empty()) {
-    CO_TRY(flash, co_await FlashCache::open(runtime, options.cache_file, options.cache_file_bytes,
-                                            options.cache_file_writes));
+    CO_TRY(flash,
+           co_await FlashCache::open(runtime, options.cache_file, options.cache_file_bytes, options.cache_file_writes));
     LOG_INFO("volume {}: cache file {} of {}; its index takes {} of memory", options.volume, options.cache_file,
              format_size(options.cache_file_bytes), format_size(flash->memory_bytes()));
   }
@@ -49,7 +49,7 @@ Task<Result<std::unique_ptr<Driver>>> Driver::attach(runtime::Runtime& runtime, 
 }
 
 DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOptions options, Claim claim,
-                       std::unique_ptr<FlashCache> flash)
+                       std::shared_ptr<FlashCache> flash)
     : runtime_(runtime),
       meta_(meta),
       options_(std::move(options)),

@@ -35,7 +35,7 @@ class DriverCore final : public Driver, public LinkOwner {
  public:
   // flash: null where there is no cache file.
   DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOptions options, Claim claim,
-             std::unique_ptr<FlashCache> flash);
+             std::shared_ptr<FlashCache> flash);
   ~DriverCore() override;
 
   // Opens the servers; some may still be out of reach when it returns: requests wait for them.
@@ -173,12 +173,12 @@ class DriverCore final : public Driver, public LinkOwner {
   IntervalTable intervals_;
   RetainedLog retained_;
   policy::PageCache cache_;
-  const std::unique_ptr<FlashCache> flash_;  // no page in it is older than what the servers have; null: no cache file
+  const std::shared_ptr<FlashCache> flash_;  // no page in it is older than what the servers have; null: no cache file
   policy::FillGuard fill_guard_;
   policy::ScanDetector scans_;
   policy::Prefetcher prefetcher_;
   std::vector<policy::PageRange> to_fetch_;
-  uint64_t outstanding_pages_ = 0;            // of reads that the cache alone could not answer
+  uint64_t outstanding_pages_ = 0;  // of reads that the cache alone could not answer
   uint64_t outstanding_requests_ = 0;
   std::map<uint64_t, uint64_t> prefetching_;  // on their way: first page -> end page
   runtime::WaitQueue prefetch_ended_;

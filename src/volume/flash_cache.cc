@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "volume/flash_file.h"
-#include "volume/join.h"
 
 namespace foreshard::volume {
 namespace {
@@ -43,12 +42,12 @@ Result<void> check_sizes(uint64_t file_bytes, uint64_t write_bytes_per_second) {
 
 }  // namespace
 
-Task<Result<std::unique_ptr<FlashCache>>> FlashCache::open(runtime::Runtime& runtime, std::string path,
+Task<Result<std::shared_ptr<FlashCache>>> FlashCache::open(runtime::Runtime& runtime, std::string path,
                                                            uint64_t file_bytes, uint64_t write_bytes_per_second) {
   CO_TRY_VOID(check_sizes(file_bytes, write_bytes_per_second));
   CO_TRY(std::unique_ptr<runtime::File> file, co_await open_flash_file(runtime, path, file_bytes));
   const auto segments = static_cast<uint32_t>(file_bytes / kSegmentBytes - 1);
-  co_return std::unique_ptr<FlashCache>(
+  co_return std::shared_ptr<FlashCache>(
       new FlashCache(runtime, std::move(path), std::move(file), segments, write_bytes_per_second));
 }
 
@@ -57,18 +56,27 @@ FlashCache::FlashCache(runtime::Runtime& runtime, std::string path, std::unique_
     : runtime_(runtime),
       path_(std::move(path)),
       file_(std::move(file)),
+      given_up_(std::make_shared<uint64_t>(0)),
       segments_(segments),
       index_(segments * kSegmentPages),
       budget_bytes_max_(static_cast<double>(write_bytes_per_second)),
       budget_bytes_(budget_bytes_max_),
       budget_time_ns_(runtime.now_ns()),
-      gate_(runtime.executor()) {
+      written_(runtime.executor()) {
   open_.data = Buffer::allocate(kSegmentBytes);
   writing_.data = Buffer::allocate(kSegmentBytes);
   open_segment(0);
 }
 
-Task<void> FlashCache::close() { co_await gate_.close(); }
+Task<void> FlashCache::close() {
+  closed_ = true;
+  const uint64_t deadline_ns = runtime_.now_ns() + kCloseWaitNs;
+  while (writing_.number != FlashIndex::kNone) {
+    if (co_await written_.wait_until(deadline_ns)) continue;
+    LOG_WARN("cache file {}: a write does not end, it is left to itself", path_);
+    co_return;
+  }
+}
 
 uint64_t FlashCache::memory_bytes() const {
   return uint64_t{segments_} * kSegmentPages * FlashIndex::kBytesPerSlot + 2 * kSegmentBytes;
@@ -99,7 +107,7 @@ bool FlashCache::affordable(bool used_again) {
 }
 
 void FlashCache::put(uint64_t page, ConstByteSpan data, bool used_again) {
-  if (counts_.failed || contains(page)) return;
+  if (counts_.failed || closed_ || index_.find(page) != FlashIndex::kNone) return;
   if (!affordable(used_again)) {
     ++counts_.skipped;
     return;
@@ -114,10 +122,8 @@ void FlashCache::put(uint64_t page, ConstByteSpan data, bool used_again) {
   ++counts_.put;
   budget_bytes_ -= kPageBytes;
   if (open_.pages < kSegmentPages || writing_.number != FlashIndex::kNone) return;
-  std::optional<runtime::Gate::Pass> pass = gate_.enter();
-  if (!pass) return;
   begin_write();
-  runtime_.executor().spawn(write_segments(std::move(*pass)));
+  runtime_.executor().spawn(write_segments(shared_from_this()));
 }
 
 void FlashCache::open_segment(uint32_t number) {
@@ -131,20 +137,22 @@ void FlashCache::begin_write() {
   open_segment((writing_.number + 1) % segments_);
 }
 
-Task<void> FlashCache::write_segments(runtime::Gate::Pass pass) {
+Task<void> FlashCache::write_segments(std::shared_ptr<FlashCache> self) {
+  FlashCache& cache = *self;
   for (;;) {
-    const uint64_t offset = offset_of(writing_.number * kSegmentPages);
-    const Result<void> written = co_await file_->write(offset, writing_.data.span());
-    writing_.number = FlashIndex::kNone;
+    const uint64_t offset = offset_of(cache.writing_.number * kSegmentPages);
+    const Result<void> written = co_await cache.file_->write(offset, cache.writing_.data.span());
+    cache.writing_.number = FlashIndex::kNone;
+    cache.written_.wake_all();
     if (!written) {
-      counts_.failed = true;
-      index_.clear();
-      LOG_WARN("cache file {}: it is used no more until the next attach: {}", path_, written.error().message());
+      cache.counts_.failed = true;
+      cache.index_.clear();
+      LOG_WARN("cache file {}: it is used no more until the next attach: {}", cache.path_, written.error().message());
       co_return;
     }
-    counts_.written_bytes += kSegmentBytes;
-    if (open_.pages < kSegmentPages) co_return;
-    begin_write();
+    cache.counts_.written_bytes += kSegmentBytes;
+    if (cache.closed_ || cache.open_.pages < kSegmentPages) co_return;
+    cache.begin_write();
   }
 }
 
@@ -158,60 +166,85 @@ const std::byte* FlashCache::in_memory(uint32_t slot) const {
   return nullptr;
 }
 
-Task<uint64_t> FlashCache::read(uint64_t first_page, ByteSpan into) {
-  std::vector<Run> runs;
+// Pages that are in memory are copied at once.
+void FlashCache::gather_runs(uint64_t first_page, ByteSpan into, std::vector<Run>& runs) {
   const uint64_t end = first_page + into.size() / kPageBytes;
-  for (uint64_t page = first_page; page < end;) {
+  for (uint64_t page = first_page; page < end && contains(page); ++page) {
     const uint32_t slot = index_.find(page);
-    if (slot == FlashIndex::kNone) break;
     const std::byte* const data = in_memory(slot);
     const bool joins = !runs.empty() && (data == nullptr) == (runs.back().whole == 0) &&
                        slot == runs.back().first_slot + runs.back().pages;
-    if (!joins && runs.size() == kRunsMax) break;
+    if (!joins && runs.size() == kRunsMax) return;
     const ByteSpan place = into.subspan((page - first_page) * kPageBytes, kPageBytes);
-    if (!joins) runs.push_back({page, slot, 0, place});
+    if (!joins) {
+      runs.emplace_back();
+      runs.back().first_page = page;
+      runs.back().first_slot = slot;
+      runs.back().into = place;
+    }
     Run& run = runs.back();
     ++run.pages;
     run.into = {run.into.data(), run.pages * kPageBytes};
-    if (data != nullptr) {
-      std::memcpy(place.data(), data, kPageBytes);
-      ++run.whole;
-    }
-    ++page;
+    if (data == nullptr) continue;
+    std::memcpy(place.data(), data, kPageBytes);
+    ++run.whole;
   }
-  Join join(runtime_.executor());
-  for (Run& run : runs) {
-    if (run.whole == 0) join.add(read_run(run));
+}
+
+Task<uint64_t> FlashCache::read(uint64_t first_page, ByteSpan into) {
+  const auto reading = std::make_shared<Reading>(runtime_.executor(), file_, given_up_);
+  gather_runs(first_page, into, reading->runs);
+  for (size_t i = 0; i < reading->runs.size(); ++i) {
+    Run& run = reading->runs[i];
+    if (run.whole != 0) continue;
+    run.data = Buffer::allocate(uint64_t{run.pages} * kPageBytes);
+    ++reading->under_way;
+    runtime_.executor().spawn(read_run(reading, i));
   }
-  const Result<void> all = co_await join.wait();
+  const uint64_t deadline_ns = runtime_.now_ns() + kPatienceNs;
+  while (reading->under_way != 0 && co_await reading->ended.wait_until(deadline_ns)) {
+  }
+  if (reading->under_way != 0) {
+    reading->given_up = true;
+    ++*given_up_;
+    ++counts_.overdue;
+    tell("a read takes too long", Error{ErrorCode::kTimeout, "page", first_page, {}});
+  }
   uint64_t whole = 0;
-  for (const Run& run : runs) {
+  for (Run& run : reading->runs) {
+    if (run.ended) take_out(run);
     whole += run.whole;
-    if (!all || run.whole < run.pages) break;
+    if (run.whole < run.pages) break;
   }
   counts_.hits += whole;
   co_return whole;
 }
 
-// Through a buffer of its own: a client's memory need not be aligned, and gets nothing that is damaged.
-Task<Result<void>> FlashCache::read_run(Run& run) {
-  Buffer data = Buffer::allocate(uint64_t{run.pages} * kPageBytes);
-  const Result<void> got = co_await file_->read(offset_of(run.first_slot), data.span());
-  if (!got) {
+Task<void> FlashCache::read_run(std::shared_ptr<Reading> reading, size_t number) {
+  Run& run = reading->runs[number];
+  run.got = co_await reading->file->read(offset_of(run.first_slot), run.data.span());
+  run.ended = true;
+  if (--reading->under_way != 0) co_return;
+  if (reading->given_up) --*reading->given_up_count;
+  reading->ended.wake_all();
+}
+
+void FlashCache::take_out(Run& run) {
+  if (!run.got) {
     ++counts_.read_errors;
-    tell("it cannot be read", got.error());
+    tell("it cannot be read", run.got.error());
   }
   bool leading = true;
   for (uint32_t i = 0; i < run.pages; ++i) {
     const uint64_t page = run.first_page + i;
     const uint32_t slot = run.first_slot + i;
-    const ConstByteSpan found = data.subspan(uint64_t{i} * kPageBytes, kPageBytes);
+    const ConstByteSpan found = run.data.subspan(uint64_t{i} * kPageBytes, kPageBytes);
     // It may have made room while it was read, or the file may have failed.
     bool good = index_.find(page) == slot;
-    if (good && (!got || checksum_of(page, found) != index_.checksum(slot))) {
+    if (good && (!run.got || checksum_of(page, found) != index_.checksum(slot))) {
       good = false;
       index_.erase(page);
-      if (got) {
+      if (run.got) {
         ++counts_.mismatches;
         tell("a page is not as it was written", Error{ErrorCode::kCorrupt, "page", page, {}});
       }
@@ -221,7 +254,6 @@ Task<Result<void>> FlashCache::read_run(Run& run) {
     std::memcpy(run.into.data() + uint64_t{i} * kPageBytes, found.data(), kPageBytes);
     ++run.whole;
   }
-  co_return Result<void>();
 }
 
 // The first time only: a bad disk has much of it, and the counters go on.

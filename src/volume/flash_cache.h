@@ -8,7 +8,8 @@
 // What is in the file counts for this object's life alone: another driver may change the volume afterwards. Nothing is
 // ever read that was not written by this object: the index is in memory, and every page is compared with its checksum,
 // which covers its number, so that a misdirected write or foreign bytes are found. Whatever goes wrong with the file
-// only makes pages absent; a failed write turns the cache off for good.
+// only makes pages absent; a failed write turns the cache off for good. A disk that hangs holds nobody up for longer
+// than kPatienceNs: until the reads that were given up have ended, nothing in the file is there.
 //
 // Owner: the driver, which erases what it changes as it does in memory; one executor. Lifecycle: open(), close(); it
 // must not be destroyed while a read() is under way. The file stays, and the next open() uses it again.
@@ -18,6 +19,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/buffer.h"
 #include "runtime/io.h"
@@ -27,33 +30,36 @@
 namespace foreshard::volume {
 
 struct FlashStatistics {
-  uint64_t hits = 0;           // pages that were read from here
-  uint64_t misses = 0;         // of look_up()
-  uint64_t put = 0;            // pages taken in
-  uint64_t dropped = 0;        // not taken in because the file was not fast enough
-  uint64_t skipped = 0;        // not taken in because too much had been written lately
-  uint64_t mismatches = 0;     // pages that were read and did not have their checksum
-  uint64_t read_errors = 0;    // reads of the file that failed
-  uint64_t written_bytes = 0;  // to the file
+  uint64_t hits = 0;                       // pages that were read from here
+  uint64_t misses = 0;                     // of look_up()
+  uint64_t put = 0;                        // pages taken in
+  uint64_t dropped = 0;                    // not taken in because the file was not fast enough
+  uint64_t skipped = 0;                    // not taken in because too much had been written lately
+  uint64_t mismatches = 0;                 // pages that were read and did not have their checksum
+  uint64_t read_errors = 0;                // reads of the file that failed
+  uint64_t overdue = 0;                    // reads that were given up because the file took too long
+  uint64_t written_bytes = 0;              // to the file
   uint64_t used_bytes = 0, bytes_max = 0;  // of pages; a maximum of 0: there is no cache file
   uint64_t memory_bytes = 0;
   bool failed = false;
 };
 
-class FlashCache {
+class FlashCache : public std::enable_shared_from_this<FlashCache> {
  public:
   static constexpr uint64_t kSegmentBytes = 1u << 20;
   static constexpr uint64_t kFileBytesMin = 8u << 20;
   static constexpr uint64_t kFileBytesMax = uint64_t{8} << 40;  // slots are numbered with 32 bits
   static constexpr uint64_t kWriteRateMin = kSegmentBytes;      // bytes a second
+  static constexpr uint64_t kPatienceNs = 1'000'000'000;        // with a read
+  static constexpr uint64_t kCloseWaitNs = 5'000'000'000;
 
   // Errors: open_flash_file's, and kInvalid for sizes.
-  static runtime::Task<Result<std::unique_ptr<FlashCache>>> open(runtime::Runtime& runtime, std::string path,
+  static runtime::Task<Result<std::shared_ptr<FlashCache>>> open(runtime::Runtime& runtime, std::string path,
                                                                  uint64_t file_bytes, uint64_t write_bytes_per_second);
   FlashCache(const FlashCache&) = delete;
   FlashCache& operator=(const FlashCache&) = delete;
 
-  bool contains(uint64_t page) const { return index_.find(page) != FlashIndex::kNone; }
+  bool contains(uint64_t page) const { return *given_up_ == 0 && index_.find(page) != FlashIndex::kNone; }
   // contains() for a reader: an absence is counted.
   bool look_up(uint64_t page);
   // A page that is there already is not written again. One that was not used again since it was read goes in only
@@ -64,7 +70,7 @@ class FlashCache {
   // How many leading pages of [first_page, first_page + into.size() / kPageBytes) came out whole, as they were put.
   // The caller sees to it that they do not change meanwhile.
   runtime::Task<uint64_t> read(uint64_t first_page, ByteSpan into);
-  // Takes nothing in any more, and waits for the write under way.
+  // Takes nothing in any more, and waits for the write under way, kCloseWaitNs at most.
   runtime::Task<void> close();
 
   FlashStatistics statistics() const;
@@ -83,6 +89,20 @@ class FlashCache {
     uint32_t pages;
     ByteSpan into;
     uint32_t whole = 0;  // leading pages that came out
+    Buffer data;         // from the file: a client's memory need not be aligned, and may be gone when it comes
+    Result<void> got;
+    bool ended = false;
+  };
+  // What one read() asks of the file. Lives until the file has answered, whoever waits.
+  struct Reading {
+    Reading(runtime::Executor& executor, std::shared_ptr<runtime::File> from, std::shared_ptr<uint64_t> count)
+        : file(std::move(from)), given_up_count(std::move(count)), ended(executor) {}
+    std::shared_ptr<runtime::File> file;
+    std::shared_ptr<uint64_t> given_up_count;
+    std::vector<Run> runs;
+    uint32_t under_way = 0;
+    bool given_up = false;
+    runtime::WaitQueue ended;
   };
 
   FlashCache(runtime::Runtime& runtime, std::string path, std::unique_ptr<runtime::File> file, uint32_t segments,
@@ -90,24 +110,27 @@ class FlashCache {
   bool affordable(bool used_again);
   void open_segment(uint32_t number);
   void begin_write();
-  runtime::Task<void> write_segments(runtime::Gate::Pass pass);
-  runtime::Task<Result<void>> read_run(Run& run);
+  static runtime::Task<void> write_segments(std::shared_ptr<FlashCache> self);
+  void gather_runs(uint64_t first_page, ByteSpan into, std::vector<Run>& runs);
+  static runtime::Task<void> read_run(std::shared_ptr<Reading> reading, size_t number);
+  void take_out(Run& run);
   const std::byte* in_memory(uint32_t slot) const;  // null: in the file
   void tell(const char* what, const Error& error);
 
   runtime::Runtime& runtime_;
   const std::string path_;
-  std::unique_ptr<runtime::File> file_;
+  const std::shared_ptr<runtime::File> file_;
+  const std::shared_ptr<uint64_t> given_up_;  // Readings that have not ended
   const uint32_t segments_;
   FlashIndex index_;
-  Segment open_;     // gathers
-  Segment writing_;  // on its way to the file, where its number is set
+  Segment open_;                   // gathers
+  Segment writing_;                // on its way to the file, where its number is set
   const double budget_bytes_max_;  // a second's worth
   double budget_bytes_;            // may be written now
   uint64_t budget_time_ns_;        // as of then
-  bool told_ = false;
+  bool told_ = false, closed_ = false;
   FlashStatistics counts_;
-  runtime::Gate gate_;
+  runtime::WaitQueue written_;
 };
 
 }  // namespace foreshard::volume

@@ -1,6 +1,6 @@
 // Proves that FlashCache gives back what was put and nothing older, whatever a simulated disk does to its file; that it
-// is a FIFO of the stated size; that a failed write turns it off and a damaged page is absent; that its writes stay
-// within their budget.
+// is a FIFO of the stated size; that a failed write turns it off and a damaged page is absent; that a disk that hangs
+// holds nobody up, and is used again afterwards; that its writes stay within their budget.
 #include "volume/flash_cache.h"
 
 #include <map>
@@ -50,12 +50,12 @@ struct Story : runtime::SimProcess {
     r.executor().spawn(run(rate, plot));
   }
   Task<void> run(uint64_t rate, Plot plot) {
-    Result<std::unique_ptr<FlashCache>> opened = co_await FlashCache::open(runtime, "disk/cache", kFileBytes, rate);
+    Result<std::shared_ptr<FlashCache>> opened = co_await FlashCache::open(runtime, "disk/cache", kFileBytes, rate);
     EXPECT_TRUE(opened) << (opened ? "" : opened.error().message());
     if (opened) {
       cache = std::move(*opened);
       co_await plot(*this);
-      co_await cache->close();
+      if (cache != nullptr) co_await cache->close();
     }
     done = true;
   }
@@ -70,7 +70,7 @@ struct Story : runtime::SimProcess {
   }
   SimRuntime& runtime;
   runtime::SimStorage& storage;
-  std::unique_ptr<FlashCache> cache;
+  std::shared_ptr<FlashCache> cache;
   std::map<uint64_t, uint64_t> versions;
   uint64_t actors = 0;
   bool done = false;
@@ -205,6 +205,57 @@ Task<void> too_fast(Story& s) {
 }
 
 TEST(FlashCache, NobodyWaitsForTheFile) { tell(too_fast); }
+
+constexpr uint64_t kHangNs = 20'000'000'000;
+
+Task<void> hanging_reads(Story& s) {
+  constexpr uint64_t kPages = kSegmentPages + 10;
+  for (uint64_t page = 0; page < kPages; ++page) put(*s.cache, page);
+  co_await s.pause();
+  const runtime::SimDiskKnobs healthy = s.storage.knobs();
+  s.storage.knobs().read_ns_min = s.storage.knobs().read_ns_max = kHangNs;
+  const uint64_t begun_ns = s.runtime.now_ns();
+  for (uint64_t i = 0; i < 3; ++i) {
+    const uint64_t found = co_await s.checked_read(0, 20);
+    EXPECT_EQ(found, 0u);
+    EXPECT_FALSE(s.cache->contains(5));
+    EXPECT_FALSE(s.cache->contains(kPages - 1)) << "in memory, and not worth telling apart";
+  }
+  EXPECT_NEAR(static_cast<double>(s.runtime.now_ns() - begun_ns), static_cast<double>(FlashCache::kPatienceNs), 1e6)
+      << "only the first one waits";
+  EXPECT_EQ(s.cache->statistics().overdue, 1u);
+  // What changes meanwhile is not there afterwards, and what is put goes in once.
+  s.cache->erase(3, 1);
+  put(*s.cache, 4);
+  s.storage.knobs() = healthy;
+  co_await s.runtime.executor().sleep_for(kHangNs);
+  const uint64_t front = co_await s.checked_read(0, 20);
+  EXPECT_EQ(front, 3u);
+  const uint64_t rest = co_await s.checked_read(4, 20);
+  EXPECT_EQ(rest, 20u);
+  EXPECT_EQ(s.cache->statistics().put, kPages);
+  EXPECT_EQ(s.cache->statistics().overdue, 1u);
+}
+
+TEST(FlashCache, ADiskThatHangsHoldsNobodyUpAndIsUsedAgain) { tell(hanging_reads); }
+
+// The Story closes the cache, and the read ends after that.
+Task<void> closed_while_it_hangs(Story& s) {
+  for (uint64_t page = 0; page < kSegmentPages; ++page) put(*s.cache, page);
+  co_await s.pause();
+  s.storage.knobs().read_ns_min = s.storage.knobs().read_ns_max = kHangNs;
+  s.storage.knobs().write_ns_min = s.storage.knobs().write_ns_max = kHangNs;
+  const uint64_t found = co_await s.checked_read(0, 20);
+  EXPECT_EQ(found, 0u);
+  for (uint64_t page = 0; page < 2 * kSegmentPages; ++page) put(*s.cache, 1000 + page);
+  const uint64_t begun_ns = s.runtime.now_ns();
+  co_await s.cache->close();
+  EXPECT_EQ(s.runtime.now_ns() - begun_ns, FlashCache::kCloseWaitNs);
+  s.cache = nullptr;
+  co_await s.runtime.executor().sleep_for(2 * kHangNs);
+}
+
+TEST(FlashCache, ClosingDoesNotWaitForADiskThatHangs) { tell(closed_while_it_hangs); }
 
 }  // namespace
 }  // namespace foreshard::volume

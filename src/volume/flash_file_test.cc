@@ -35,11 +35,11 @@ class FlashFile : public testing::Test {
     ASSERT_TRUE(made) << made.error().message();
     runtime_ = std::move(*made);
   }
-  Result<std::unique_ptr<FlashCache>> open(const std::string& name, uint64_t bytes = kFileBytes) {
+  Result<std::shared_ptr<FlashCache>> open(const std::string& name, uint64_t bytes = kFileBytes) {
     return runtime_->run(FlashCache::open(*runtime_, folder_ / name, bytes, kFast));
   }
   void expect_refused(const std::string& name, ErrorCode code, const std::string& says, uint64_t bytes = kFileBytes) {
-    const Result<std::unique_ptr<FlashCache>> opened = open(name, bytes);
+    const Result<std::shared_ptr<FlashCache>> opened = open(name, bytes);
     ASSERT_FALSE(opened);
     EXPECT_EQ(opened.error().code, code) << opened.error().message();
     EXPECT_NE(opened.error().message().find(says), std::string::npos) << opened.error().message();
@@ -69,7 +69,7 @@ Task<void> fill_and_read(FlashCache& cache) {
 
 TEST_F(FlashFile, IsUsedAgainAndBegunAnew) {
   for (const uint64_t bytes : {kFileBytes, 2 * kFileBytes, kFileBytes, 3 * kFileBytes}) {
-    Result<std::unique_ptr<FlashCache>> cache = open("cache", bytes);
+    Result<std::shared_ptr<FlashCache>> cache = open("cache", bytes);
     ASSERT_TRUE(cache) << cache.error().message();
     EXPECT_EQ(size_of("cache"), bytes);
     EXPECT_FALSE((*cache)->contains(0));
@@ -95,7 +95,7 @@ TEST_F(FlashFile, OfOthersAreLeftAlone) {
 TEST_F(FlashFile, MustHaveAReasonableSize) {
   expect_refused("cache", ErrorCode::kInvalid, "--cache-file-size", kFileBytes - 1);
   expect_refused("cache", ErrorCode::kInvalid, "--cache-file-size", FlashCache::kFileBytesMax + 1);
-  const Result<std::unique_ptr<FlashCache>> slow =
+  const Result<std::shared_ptr<FlashCache>> slow =
       runtime_->run(FlashCache::open(*runtime_, folder_ / "cache", kFileBytes, FlashCache::kWriteRateMin - 1));
   ASSERT_FALSE(slow);
   EXPECT_EQ(size_of("cache"), 0u);

@@ -1,13 +1,15 @@
 """A small file system of a test's own, ext4 on a loop device: it may fill up, turn read-only or answer with errors.
 
 With failing=True the loop device stands on nbdfuse on nbdkit with its error filter: while .trigger exists, whatever
-reads or writes the device gets EIO. The file system then has no journal and goes on after errors.
+reads or writes the device gets EIO; after hang() it gets no answer. The file system then has no journal and goes on
+after errors.
 
 Mounts, loop devices and processes live in namespaces of their own (volatile_disk.enter_namespaces)."""
 
 import atexit
 import os
 import pathlib
+import signal
 import tempfile
 
 from lab import Lab
@@ -27,9 +29,9 @@ class SmallDisk:
         self.device = self.image
         if failing:
             socket = folder / "nbdkit.sock"
-            nbdkit = lab.start("nbdkit", "-f", "-U", socket, "--filter=error", "file", self.image, "error=EIO",
-                               "error-rate=1", f"error-file={self.trigger}", log="nbdkit.log")
-            lab.wait_for("nbdkit", socket.exists, nbdkit)
+            self.server = lab.start("nbdkit", "-f", "-U", socket, "--filter=error", "file", self.image, "error=EIO",
+                                    "error-rate=1", f"error-file={self.trigger}", log="nbdkit.log")
+            lab.wait_for("nbdkit", socket.exists, self.server)
             fuse = lab.start("nbdfuse", self.fuse / "nbd", f"nbd+unix:///?socket={socket}", log="nbdfuse.log")
             self.device = self.fuse / "nbd"
             lab.wait_for("nbdfuse", self.device.exists, fuse)
@@ -51,6 +53,10 @@ class SmallDisk:
             if path == str(self.path):
                 return pathlib.Path(device).name
         raise RuntimeError(f"{self.path} is not mounted")
+
+    def hang(self, hangs=True):
+        """Nothing that it is asked for is answered any more, or again. Of a failing one only."""
+        os.kill(self.server.pid, signal.SIGSTOP if hangs else signal.SIGCONT)
 
     def turn_read_only(self):
         """As the kernel does when it finds the file system damaged."""
@@ -84,6 +90,8 @@ class SmallDisk:
     def _end(self):
         """However the test ends: nothing stays mounted, so that its folder can be removed."""
         self.trigger.unlink(missing_ok=True)
+        if self.device != self.image:
+            self.hang(False)
         self.lab.end_processes()
         for path in (self.path, self.fuse):
             if os.path.ismount(path):

@@ -184,8 +184,22 @@ else:
     attachment = attach(file=failing.path / "flash")
     client = connect(attachment)
     wrong = read_pass(9)
-    failing.trigger.touch()
+    failing.hang()
     wrong += read_pass(10)
+    hung = status()
+    lab.check("where a disk hangs, servers answer",
+              wrong == 0 and hung["flash_overdue_reads"] > 0 and not hung["flash_failed"], (wrong, hung))
+    failing.hang(False)
+    lab.wait_for("the file to be used again",
+                 lambda: read_pass(11) == 0 and status()["flash_hits"] > hung["flash_hits"])
+    client.shutdown()
+    lab.check("clean detach", attachment.stop(), attachment.log())
+
+    attachment = attach(file=failing.path / "flash")
+    client = connect(attachment)
+    wrong = read_pass(12)
+    failing.trigger.touch()
+    wrong += read_pass(13)
     after = status()
     lab.check("a disk that fails costs no client anything", wrong == 0 and after["flash_failed"], (wrong, after))
     lab.check("the log names the file", str(failing.path / "flash") in attachment.log(), attachment.log())
