@@ -50,21 +50,20 @@ struct Trace {
 
 Result<Trace> load(const std::string& path) {
   Trace trace;
-  std::map<std::string, uint64_t, std::less<>> volumes;
   std::unordered_set<uint64_t> seen;
+  TRY(app::TraceInput input, app::TraceInput::open(path));
   app::TraceSink sink;
-  sink.begin = [&](bool files) { trace.files = files; };
-  sink.row = [&](const app::TraceRow& row) {
-    if (!row.read && !row.write) return true;
-    const uint64_t first = row.offset / kPageBytes, last = (row.offset + row.size - 1) / kPageBytes;
-    uint64_t base = row.file << kFilePagesLog2;
-    if (!trace.files) base = volumes.try_emplace(std::string(row.stream), volumes.size()).first->second << kSpaceLog2;
+  sink.begin = [&](TraceFormat format) { trace.files = format == TraceFormat::kFileCsv; };
+  sink.request = [&](const TraceRequest& request) {
+    if (request.op == TraceOp::kOther) return;
+    const uint64_t first = request.offset / kPageBytes, last = (request.offset + request.size - 1) / kPageBytes;
+    const uint64_t base = trace.files ? request.file << kFilePagesLog2 : uint64_t{request.volume} << kSpaceLog2;
     for (uint64_t page = first; page <= last; ++page) seen.insert(base + page);
-    const uint64_t time_ns = row.timed ? (row.time_us + 1) * 1000 : 0;
-    trace.requests.push_back({time_ns, base + first, static_cast<uint32_t>(last - first + 1), row.write});
-    return true;
+    const uint64_t time_ns = request.time_ns ? *request.time_ns + 1000 : 0;
+    trace.requests.push_back(
+        {time_ns, base + first, static_cast<uint32_t>(last - first + 1), request.op == TraceOp::kWrite});
   };
-  TRY_VOID(app::read_trace(path, sink));
+  TRY_VOID(app::read_trace(input, {}, sink));
   trace.unique_pages = seen.size();
   return trace;
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <zstd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -14,19 +15,23 @@ namespace foreshard::app {
 namespace {
 
 struct Taken {
-  bool files = false;
-  std::vector<std::string> rows;
+  policy::TraceFormat format = policy::TraceFormat::kVscsiCsv;
+  std::vector<std::string> requests;
+  uint64_t bytes = 0;
 };
 
-Result<TraceSummary> take(const std::string& path, Taken& taken, size_t rows_max = SIZE_MAX) {
+Result<void> take(const std::string& path, Taken& taken, size_t requests_max = SIZE_MAX) {
+  TRY(TraceInput input, TraceInput::open(path));
   TraceSink sink;
-  sink.begin = [&](bool files) { taken.files = files; };
-  sink.row = [&](const TraceRow& row) {
-    taken.rows.push_back(std::string(row.read ? "R" : row.write ? "W" : "-") + " " + std::string(row.stream) + " " +
-                         std::to_string(row.file) + " " + std::to_string(row.offset) + "+" + std::to_string(row.size));
-    return taken.rows.size() < rows_max;
+  sink.begin = [&](policy::TraceFormat format) { taken.format = format; };
+  sink.request = [&](const policy::TraceRequest& request) {
+    const char* op = request.op == policy::TraceOp::kRead ? "R " : request.op == policy::TraceOp::kWrite ? "W " : "- ";
+    taken.requests.push_back(op + std::to_string(request.volume) + " " + std::to_string(request.file) + " " +
+                             std::to_string(request.offset) + "+" + std::to_string(request.size));
   };
-  return read_trace(path, sink);
+  sink.on_bytes = [&](uint64_t bytes) { taken.bytes = bytes; };
+  sink.enough = [&] { return taken.requests.size() >= requests_max; };
+  return read_trace(input, {}, sink);
 }
 
 void write_file(const std::string& path, const std::string& text, bool packed) {
@@ -39,7 +44,7 @@ void write_file(const std::string& path, const std::string& text, bool packed) {
 }
 
 constexpr const char* kFileTrace =
-    "ts_us,pid,file_id,offset,size,op\n1,7,3,0,100,R\n2,7,3,0,0,O\n,8,4,4096,5,write\n9,8,5,1,2,M\n";
+    "ts_us,pid,file_id,offset,size,op\n1,7,30,0,100,R\n2,7,30,0,0,O\n,8,40,4096,5,write\n9,8,50,1,2,M\n";
 
 TEST(TraceInput, BothKindsPlainAndPacked) {
   const runtime::TestFolder folder;
@@ -47,12 +52,12 @@ TEST(TraceInput, BothKindsPlainAndPacked) {
     Taken block, file;
     write_file(folder / "block", "ts_us,vol,offset,size,op\n1,a,0,4096,R\n,a,4096,512,?\n2,b,8192,1,W\n", packed);
     ASSERT_TRUE(take(folder / "block", block));
-    EXPECT_FALSE(block.files);
-    EXPECT_EQ(block.rows, (std::vector<std::string>{"R a 0 0+4096", "R a 0 4096+512", "W b 0 8192+1"}));
+    EXPECT_EQ(block.format, policy::TraceFormat::kBlockCsv);
+    EXPECT_EQ(block.requests, (std::vector<std::string>{"R 0 0 0+4096", "R 0 0 4096+512", "W 1 0 8192+1"}));
     write_file(folder / "file", kFileTrace, packed);
     ASSERT_TRUE(take(folder / "file", file));
-    EXPECT_TRUE(file.files);
-    EXPECT_EQ(file.rows, (std::vector<std::string>{"R 7 3 0+100", "- 7 3 0+0", "W 8 4 4096+5", "R 8 5 1+2"}));
+    EXPECT_EQ(file.format, policy::TraceFormat::kFileCsv);
+    EXPECT_EQ(file.requests, (std::vector<std::string>{"R 0 30 0+100", "- 0 30 0+0", "W 1 40 4096+5", "R 2 50 1+2"}));
   }
 }
 
@@ -65,22 +70,24 @@ TEST(TraceInput, LongOnesComeWhole) {
     Taken taken;
     write_file(folder / "long", text, packed);
     ASSERT_TRUE(take(folder / "long", taken));
-    ASSERT_EQ(taken.rows.size(), 50'000u);
-    EXPECT_EQ(taken.rows[49'999], "R 1 " + std::to_string(49'999 * 7919) + " 0+4096");
+    ASSERT_EQ(taken.requests.size(), 50'000u);
+    EXPECT_EQ(taken.requests[49'999], "R 49999 " + std::to_string(49'999 * 7919) + " 0+4096");
+    EXPECT_EQ(taken.bytes, std::filesystem::file_size(std::string(folder / "long")));
     Taken few;
     ASSERT_TRUE(take(folder / "long", few, 10));
-    EXPECT_EQ(few.rows.size(), 10u);
+    EXPECT_GE(few.requests.size(), 10u);
+    EXPECT_LT(few.requests.size(), 50'000u);
   }
 }
 
 TEST(TraceInput, WhatIsWrongIsNamed) {
   const runtime::TestFolder folder;
   const std::string header = "ts_us,pid,file_id,offset,size,op\n";
-  for (const char* line : {"1,2,3,4,5", "1,2,3,4,5,R,6", "1,2,x,4,5,R", "1,2,-3,4,5,R",
-                           "1,2,18446744073709551615,4,5,R"}) {
+  for (const char* line :
+       {"1,2,3,4,5", "1,2,3,4,5,R,6", "1,2,3,x,5,R", "1,2,3,-4,5,R", "1,2,3,18446744073709551615,5,R"}) {
     Taken taken;
     write_file(folder / "bad", header + "1,2,3,4,5,R\n" + line + "\n", false);
-    const Result<TraceSummary> read = take(folder / "bad", taken);
+    const Result<void> read = take(folder / "bad", taken);
     ASSERT_FALSE(read) << line;
     EXPECT_NE(read.error().detail.find("line 3"), std::string::npos) << read.error().detail;
   }
@@ -102,7 +109,7 @@ TEST(TraceInput, DamagedPackingIsNamed) {
   for (size_t length = 4; length < bytes.size(); ++length) {
     std::ofstream(folder / "cut", std::ios::binary) << bytes.substr(0, length);
     Taken taken;
-    const Result<TraceSummary> read = take(folder / "cut", taken);
+    const Result<void> read = take(folder / "cut", taken);
     ASSERT_FALSE(read) << length;
   }
 }

@@ -6,17 +6,19 @@
 #include <fmt/format.h>
 
 #include "app/driver_control.h"
+#include "app/trace_input.h"
 #include "base/bytes.h"
 #include "base/units.h"
 #include "cli/access_recording.h"
 #include "cli/backtest.h"
 #include "cli/progress.h"
-#include "cli/trace_input.h"
 #include "runtime/clocks.h"
 
 namespace foreshard::cli {
 namespace {
 
+using app::TraceInput;
+using app::TraceSink;
 using runtime::Task;
 
 // What a fetch is taken to take where nobody knows: a page from the disk of a server in the own zone.

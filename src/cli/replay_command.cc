@@ -5,11 +5,11 @@
 #include <fmt/format.h>
 
 #include "app/model_file.h"
+#include "app/trace_input.h"
 #include "base/units.h"
 #include "cli/progress.h"
 #include "cli/replay_report.h"
 #include "cli/replay_runs.h"
-#include "cli/trace_input.h"
 #include "policy/replay/page_census.h"
 #include "policy/replay/prefetch_names.h"
 #include "policy/trace/coarse_times.h"
@@ -18,6 +18,8 @@
 namespace foreshard::cli {
 namespace {
 
+using app::TraceInput;
+using app::TraceSink;
 using policy::Replacement;
 using policy::TraceRequest;
 
@@ -82,7 +84,7 @@ Result<uint64_t> count_pages(TraceInput& input, const ReplayCommandOptions& opti
     const policy::RequestPages pages = policy::pages_of(request);
     census.add(pages.first, pages.count);
   };
-  TRY_VOID(read_whole(input, options, progress, {.begin = {}, .request = count, .on_bytes = {}}));
+  TRY_VOID(read_whole(input, options, progress, {.begin = {}, .request = count, .on_bytes = {}, .enough = {}}));
   TRY_VOID(input.rewind());
   return census.pages();
 }
@@ -150,7 +152,7 @@ Result<ReplayReport> replay_file(const std::string& file, const ReplayCommandOpt
   };
   policy::CoarseTimes times(take);
   const auto spread = [&times](const TraceRequest& request) { times.take(request); };
-  TRY_VOID(read_whole(input, options, progress, {.begin = begin, .request = spread, .on_bytes = {}}));
+  TRY_VOID(read_whole(input, options, progress, {.begin = begin, .request = spread, .on_bytes = {}, .enough = {}}));
   times.finish();
   report.clock_unit_ns = times.unit_ns();
   report.rows = runs->rows();

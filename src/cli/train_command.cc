@@ -2,7 +2,6 @@
 #include <sys/resource.h>
 
 #include <filesystem>
-#include <map>
 #include <memory>
 
 #include <fmt/format.h>
@@ -55,42 +54,38 @@ struct TrainRun {
   bool files = false;
 };
 
-policy::Access access_of(const app::TraceRow& row, bool files) {
+policy::Access access_of(const policy::TraceRequest& request, bool files) {
   policy::Access access;
-  access.time_ns = row.timed ? (row.time_us + 1) * 1000 : 0;
-  const uint64_t first = row.offset / kPageBytes, last = (row.offset + row.size - 1) / kPageBytes;
-  access.position = files ? row.file : first;
+  access.time_ns = request.time_ns ? *request.time_ns + 1000 : 0;
+  const uint64_t first = request.offset / kPageBytes, last = (request.offset + request.size - 1) / kPageBytes;
+  access.position = files ? request.file : first;
   access.first_page = files ? std::min<uint64_t>(first, UINT32_MAX) : 0;
   access.pages = static_cast<uint32_t>(std::min<uint64_t>(last - first + 1, policy::kLengthPagesMax));
   return access;
 }
 
 Result<void> read_one(TrainRun& run, const std::string& path) {
-  std::error_code code;
-  const uint64_t bytes = std::filesystem::file_size(path, code);
   const std::string name = std::filesystem::path(path).filename().string();
-  Progress progress("reading " + name, code ? 0 : bytes, run.invocation.quiet);
+  TRY(app::TraceInput input, app::TraceInput::open(path));
+  Progress progress("reading " + name, input.size_bytes(), run.invocation.quiet);
   std::unique_ptr<policy::SequenceBuilder> builder;
-  std::map<std::string, uint32_t, std::less<>> streams;
   uint64_t reads = 0, requests = 0;
   bool files = false;
   app::TraceSink sink;
-  sink.begin = [&](bool of_files) {
-    files = of_files;
+  sink.begin = [&](policy::TraceFormat format) {
+    files = format == policy::TraceFormat::kFileCsv;
     builder = std::make_unique<policy::SequenceBuilder>(files ? policy::SymbolKind::kFile : policy::SymbolKind::kDelta,
                                                         run.options.cache_percent / 100);
   };
-  sink.row = [&](const app::TraceRow& row) {
-    if (!row.read && !row.write) return true;
+  sink.enough = [&] { return requests >= run.options.accesses_max; };
+  sink.request = [&](const policy::TraceRequest& request) {
+    if (request.op == policy::TraceOp::kOther || sink.enough()) return;
+    ++requests;
     // Processes come and go; what they read of files is one stream.
-    const std::string_view named = files ? std::string_view() : row.stream;
-    auto stream = streams.find(named);
-    if (stream == streams.end()) stream = streams.emplace(named, static_cast<uint32_t>(streams.size())).first;
-    builder->add(stream->second, access_of(row, files), row.write);
-    return ++requests < run.options.accesses_max;
+    builder->add(files ? 0 : request.volume, access_of(request, files), request.op == policy::TraceOp::kWrite);
   };
   sink.on_bytes = [&](uint64_t done) { progress.update(done, run.runtime.now_ns()); };
-  TRY_VOID(app::read_trace(path, sink));
+  TRY_VOID(app::read_trace(input, {}, sink));
   progress.finish(run.runtime.now_ns());
   if (!run.card.data.empty() && files != run.files) {
     return fail(ErrorCode::kInvalid, "train", path + ": block and file traces make different models; train them apart");
@@ -297,7 +292,7 @@ void add_training_options(CLI::App& command, TrainCommandOptions& options) {
 void add_train_command(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<TrainCommandOptions>();
   CLI::App* command = app.add_subcommand("train", "Make a model that predicts reads, from recorded traces");
-  command->add_option("TRACE", options->traces, "Block or file traces, plain or .zst")->type_name("");
+  command->add_option("TRACE", options->traces, "Block or file traces, plain or compressed by zstd")->type_name("");
   // -o is the file here; --output still is the format of what is printed.
   command->add_option("-o,--file", options->file, "The model to write")->type_name("MODEL");
   command->add_option("--show", options->show, "Print the card of a model instead")->type_name("MODEL");
@@ -305,10 +300,8 @@ void add_train_command(CLI::App& app, Invocation& invocation) {
       ->type_name("MODEL");
   add_training_options(*command, *options);
   command->footer(
-      "Traces are those of `foreshard volume record`, or 'ts_us,pid,file_id,offset,size,op' for files. Each is cut "
-      "by\n"
-      "time: the first 60 % to learn from, 10 % to choose the best epoch by, the last 30 % to judge by. The figures\n"
-      "at the end are of that last part.\n\n"
+      "Traces are of any format that `foreshard replay` reads. Each is cut by time: the first 60 % to learn from,\n"
+      "10 % to choose the best epoch by, the last 30 % to judge by. The figures at the end are of that last part.\n\n"
       "Examples:\n"
       "  foreshard train disk1.csv disk2.csv.zst -o disks.model --seconds 300\n"
       "  foreshard train --kind transformer build.csv -o build.model\n"

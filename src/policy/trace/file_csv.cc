@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 
+#include "base/bytes.h"
+#include "base/crc32c.h"
+
 namespace foreshard::policy {
 namespace {
 
@@ -45,6 +48,9 @@ Result<void> FileCsvReader::take_line(std::string_view line) {
   // A read at the end of a file that got nothing touched nothing.
   request.op = request.size == 0 ? TraceOp::kOther : op_of(fields[5]);
   request.volume = files_.of(fields[2]);
+  if (!parse_digits(fields[2], request.file) || request.file > INT64_MAX) {
+    request.file = crc32c(as_bytes(fields[2]));
+  }
   return hand_on(request, line);
 }
 

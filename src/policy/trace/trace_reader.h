@@ -24,6 +24,7 @@ enum class TraceOp : uint8_t {
 struct TraceRequest {
   std::optional<uint64_t> time_ns;  // since an arbitrary begin; none was recorded when empty
   uint32_t volume = 0;              // or file: 0, 1, ... in the order in which they appear
+  uint64_t file = 0;                // of a file trace: its id there, below 2^63, or a hash of one that is no number
   uint32_t process = 0;             // its id plus one; 0 where it was not recorded
   uint64_t offset = 0;              // bytes; offset + size is at most kTraceVolumeBytesMax
   uint64_t size = 0;                // bytes; 0 only of kOther

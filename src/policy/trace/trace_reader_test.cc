@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+#include "base/bytes.h"
+#include "base/crc32c.h"
 #include "base/random.h"
 #include "policy/trace/blktrace.h"
 
@@ -53,7 +55,13 @@ void expect_reads(TraceFormat format, std::string_view text, const std::vector<T
 
 TraceRequest request(std::optional<uint64_t> time_ns, uint32_t volume, uint32_t process, uint64_t offset, uint64_t size,
                      TraceOp op) {
-  return {time_ns, volume, process, offset, size, op};
+  return {
+      .time_ns = time_ns, .volume = volume, .file = 0, .process = process, .offset = offset, .size = size, .op = op};
+}
+
+TraceRequest of_file(uint64_t file, TraceRequest request) {
+  request.file = file;
+  return request;
 }
 
 TEST(TraceReader, Block) {
@@ -66,11 +74,12 @@ TEST(TraceReader, Block) {
 TEST(TraceReader, File) {
   expect_reads(TraceFormat::kFileCsv,
                "ts_us,pid,file_id,offset,size,op\r\n1,77,3,4096,100,R\n2,78,9,0,50,write\n3,78,3,0,0,read\n"
-               "3,78,3,0,-1,W\n3,78,3,0,71803,M\n,78,4,0,0,O\n9,1,9,5,6,getattr\n",
-               {request(1 * kUs, 0, 78, 4096, 100, kRead), request(2 * kUs, 1, 79, 0, 50, kWrite),
-                request(3 * kUs, 0, 79, 0, 0, kOther), request(3 * kUs, 0, 79, 0, 0, kOther),
-                request(3 * kUs, 0, 79, 0, 71803, kRead), request({}, 2, 79, 0, 0, kOther),
-                request(9 * kUs, 1, 2, 5, 6, kOther)});
+               "3,78,3,0,-1,W\n3,78,3,0,71803,M\n,78,4,0,0,O\n9,1,9,5,6,getattr\n9,1,/etc,5,6,R\n",
+               {of_file(3, request(1 * kUs, 0, 78, 4096, 100, kRead)),
+                of_file(9, request(2 * kUs, 1, 79, 0, 50, kWrite)), of_file(3, request(3 * kUs, 0, 79, 0, 0, kOther)),
+                of_file(3, request(3 * kUs, 0, 79, 0, 0, kOther)), of_file(3, request(3 * kUs, 0, 79, 0, 71803, kRead)),
+                of_file(4, request({}, 2, 79, 0, 0, kOther)), of_file(9, request(9 * kUs, 1, 2, 5, 6, kOther)),
+                of_file(crc32c(as_bytes("/etc")), request(9 * kUs, 3, 2, 5, 6, kRead))});
 }
 
 TEST(TraceReader, FioVersion2) {
