@@ -101,6 +101,7 @@ void fill_flash(const volume::FlashStatistics& status, pb::Flash& message) {
   message.set_overdue_reads(status.overdue);
   message.set_written_bytes(status.written_bytes);
   message.set_failed(status.failed);
+  message.set_hangs(status.hangs);
 }
 
 void fill_models(const DriverModelsStatus& status, pb::DriverStatus& message) {

@@ -1,5 +1,6 @@
 // `foreshard attach`: runs the driver of a volume in the foreground and serves it over NBD.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <memory>
 
@@ -143,6 +144,14 @@ Result<void> ending_of(app::Attachment& attachment, const std::string& volume) {
   return fail(std::move(error));
 }
 
+// The kernel gives nothing back of what it asks of a disk that hangs, and memory that it may still write to must stay.
+[[noreturn]] void end_at_once(const Invocation& invocation, const Result<void>& result) {
+  LOG_WARN("the disk of the cache file hangs: ending without it");
+  const int code = tell_outcome(invocation, result);
+  std::fflush(nullptr);
+  _exit(code);
+}
+
 Task<Result<void>> attach_and_serve(const Invocation& invocation, app::AttachmentOptions options, std::string address,
                                     runtime::RealRuntime& runtime) {
   Interrupt interrupt(runtime);
@@ -158,6 +167,7 @@ Task<Result<void>> attach_and_serve(const Invocation& invocation, app::Attachmen
     tell_ready(invocation, attached, name);
     result = co_await serve_until_over(attached, name);
     interrupt.on_request([] {});
+    if (attached.driver().status().flash.hangs) end_at_once(invocation, result);
     attachment->reset();
   } else {
     result = fail(attachment.error());

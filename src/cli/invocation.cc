@@ -203,6 +203,12 @@ std::string usage_error_text(const CLI::App& app, const CLI::ParseError& error) 
   return error.what();
 }
 
+int tell_outcome(const Invocation& invocation, const Result<void>& result) {
+  if (result) return kExitOk;
+  tell_error(invocation, result.error());
+  return exit_code_of(result.error().code);
+}
+
 int run_command_line(int argc, char** argv) {
   Invocation invocation;
   CLI::App app;
@@ -216,10 +222,7 @@ int run_command_line(int argc, char** argv) {
   }
   set_log_level(log_level_of(invocation.log_level));
   if (!invocation.run) return kExitUsage;
-  const Result<void> result = invocation.run();
-  if (result) return kExitOk;
-  tell_error(invocation, result.error());
-  return exit_code_of(result.error().code);
+  return tell_outcome(invocation, invocation.run());
 }
 
 }  // namespace foreshard::cli

@@ -34,6 +34,8 @@ struct Invocation {
 
 // Parses and runs; the exit code.
 int run_command_line(int argc, char** argv);
+// Tells an error; the exit status.
+int tell_outcome(const Invocation& invocation, const Result<void>& result);
 // The parser with all commands, for run_command_line and tests.
 void add_all_commands(CLI::App& app, Invocation& invocation);
 

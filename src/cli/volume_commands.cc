@@ -192,6 +192,7 @@ Json driver_json(const app::pb::DriverStatus& status) {
           {"flash_overdue_reads", status.flash().overdue_reads()},
           {"flash_written_bytes", status.flash().written_bytes()},
           {"flash_failed", status.flash().failed()},
+          {"flash_hangs", status.flash().hangs()},
           {"retained_bytes", status.retained_bytes()},
           {"prefetch",
            {{"mode", status.prefetch().mode()},
@@ -211,12 +212,15 @@ std::string cache_text(uint64_t bytes, uint64_t bytes_max, uint64_t hits, uint64
 }
 
 void append_flash_fields(Fields& fields, const app::pb::Flash& flash) {
-  std::string text = "failed, and is not used any more";
-  if (!flash.failed())
-    text = cache_text(flash.bytes(), flash.bytes_max(), flash.hits(), flash.misses()) +
-           fmt::format("; {} written, {} pages damaged, {} reads given up, index {} of memory",
-                       format_size(flash.written_bytes()), flash.mismatches(), flash.overdue_reads(),
-                       format_size(flash.memory_bytes()));
+  if (flash.failed()) {
+    fields.emplace_back("cache file", "failed, and is not used any more");
+    return;
+  }
+  std::string text = flash.hangs() ? "hangs, servers are asked instead; " : "";
+  text += cache_text(flash.bytes(), flash.bytes_max(), flash.hits(), flash.misses());
+  text += fmt::format("; {} written, {} pages damaged, {} reads given up, index {} of memory",
+                      format_size(flash.written_bytes()), flash.mismatches(), flash.overdue_reads(),
+                      format_size(flash.memory_bytes()));
   fields.emplace_back("cache file", text);
 }
 

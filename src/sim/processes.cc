@@ -273,6 +273,8 @@ Task<void> DriverProcess::run() {
     runtime::SimDiskKnobs& knobs = runtime_.world().storage(runtime_.node(), kCacheFolder).knobs();
     knobs.read_error_chance = knobs.lost_write_chance = knobs.misdirect_chance = knobs.corrupt_chance = 0.02;
     knobs.write_error_chance = 0.001;
+    knobs.slow_chance = 0.002;
+    knobs.slow_ns_max = 3000 * kMillisecond;
   }
   const uint64_t epoch = driver_->status().epoch;
   if (!plan_.epochs->insert({plan_.volume_id, epoch}).second)

@@ -56,7 +56,6 @@ FlashCache::FlashCache(runtime::Runtime& runtime, std::string path, std::unique_
     : runtime_(runtime),
       path_(std::move(path)),
       file_(std::move(file)),
-      given_up_(std::make_shared<uint64_t>(0)),
       segments_(segments),
       index_(segments * kSegmentPages),
       budget_bytes_max_(static_cast<double>(write_bytes_per_second)),
@@ -73,6 +72,7 @@ Task<void> FlashCache::close() {
   const uint64_t deadline_ns = runtime_.now_ns() + kCloseWaitNs;
   while (writing_.number != FlashIndex::kNone) {
     if (co_await written_.wait_until(deadline_ns)) continue;
+    write_left_ = true;
     LOG_WARN("cache file {}: a write does not end, it is left to itself", path_);
     co_return;
   }
@@ -87,6 +87,7 @@ FlashStatistics FlashCache::statistics() const {
   now.used_bytes = index_.size() * kPageBytes;
   now.bytes_max = uint64_t{segments_} * kSegmentBytes;
   now.memory_bytes = memory_bytes();
+  now.hangs = given_up_ != 0 || write_left_;
   return now;
 }
 
@@ -172,7 +173,7 @@ void FlashCache::gather_runs(uint64_t first_page, ByteSpan into, std::vector<Run
   for (uint64_t page = first_page; page < end && contains(page); ++page) {
     const uint32_t slot = index_.find(page);
     const std::byte* const data = in_memory(slot);
-    const bool joins = !runs.empty() && (data == nullptr) == (runs.back().whole == 0) &&
+    const bool joins = !runs.empty() && runs.back().in_memory == (data != nullptr) &&
                        slot == runs.back().first_slot + runs.back().pages;
     if (!joins && runs.size() == kRunsMax) return;
     const ByteSpan place = into.subspan((page - first_page) * kPageBytes, kPageBytes);
@@ -181,85 +182,101 @@ void FlashCache::gather_runs(uint64_t first_page, ByteSpan into, std::vector<Run
       runs.back().first_page = page;
       runs.back().first_slot = slot;
       runs.back().into = place;
+      runs.back().in_memory = data != nullptr;
     }
     Run& run = runs.back();
     ++run.pages;
     run.into = {run.into.data(), run.pages * kPageBytes};
-    if (data == nullptr) continue;
-    std::memcpy(place.data(), data, kPageBytes);
-    ++run.whole;
+    if (data != nullptr) std::memcpy(place.data(), data, kPageBytes);
   }
 }
 
 Task<uint64_t> FlashCache::read(uint64_t first_page, ByteSpan into) {
-  const auto reading = std::make_shared<Reading>(runtime_.executor(), file_, given_up_);
+  const auto reading = std::make_shared<Reading>(weak_from_this(), runtime_.executor());
   gather_runs(first_page, into, reading->runs);
   for (size_t i = 0; i < reading->runs.size(); ++i) {
     Run& run = reading->runs[i];
-    if (run.whole != 0) continue;
+    if (run.in_memory) continue;
     run.data = Buffer::allocate(uint64_t{run.pages} * kPageBytes);
     ++reading->under_way;
-    runtime_.executor().spawn(read_run(reading, i));
+    runtime_.executor().spawn(read_run(file_, reading, i));
   }
   const uint64_t deadline_ns = runtime_.now_ns() + kPatienceNs;
   while (reading->under_way != 0 && co_await reading->ended.wait_until(deadline_ns)) {
   }
   if (reading->under_way != 0) {
     reading->given_up = true;
-    ++*given_up_;
+    ++given_up_;
     ++counts_.overdue;
-    tell("a read takes too long", Error{ErrorCode::kTimeout, "page", first_page, {}});
+    tell(kSlow, Error{ErrorCode::kTimeout, "page", first_page, {}});
   }
   uint64_t whole = 0;
-  for (Run& run : reading->runs) {
-    if (run.ended) take_out(run);
-    whole += run.whole;
-    if (run.whole < run.pages) break;
+  bool leading = true;
+  for (const Run& run : reading->runs) {
+    uint32_t good = run.in_memory ? run.pages : 0;
+    if (run.ended) {
+      good = check(run);
+      if (leading) std::memcpy(run.into.data(), run.data.data(), uint64_t{good} * kPageBytes);
+    }
+    if (leading) whole += good;
+    leading = leading && good == run.pages;
   }
   counts_.hits += whole;
   co_return whole;
 }
 
-Task<void> FlashCache::read_run(std::shared_ptr<Reading> reading, size_t number) {
+Task<void> FlashCache::read_run(std::shared_ptr<runtime::File> file, std::shared_ptr<Reading> reading, size_t number) {
   Run& run = reading->runs[number];
-  run.got = co_await reading->file->read(offset_of(run.first_slot), run.data.span());
+  run.got = co_await file->read(offset_of(run.first_slot), run.data.span());
   run.ended = true;
-  if (--reading->under_way != 0) co_return;
-  if (reading->given_up) --*reading->given_up_count;
-  reading->ended.wake_all();
+  --reading->under_way;
+  if (!reading->given_up) {
+    if (reading->under_way == 0) reading->ended.wake_all();
+    co_return;
+  }
+  const std::shared_ptr<FlashCache> cache = reading->cache.lock();
+  if (cache == nullptr) co_return;
+  cache->check(run);
+  runtime::Executor& executor = cache->runtime_.executor();
+  if (reading->under_way == 0) executor.spawn(rest(reading->cache, executor));
 }
 
-void FlashCache::take_out(Run& run) {
+// What was slow once is so again soon.
+Task<void> FlashCache::rest(std::weak_ptr<FlashCache> cache, runtime::Executor& executor) {
+  co_await executor.sleep_for(kRestNs);
+  if (const std::shared_ptr<FlashCache> rested = cache.lock()) --rested->given_up_;
+}
+
+// What the file gave: how many leading pages are as they were put. What is not is forgotten.
+uint32_t FlashCache::check(const Run& run) {
   if (!run.got) {
     ++counts_.read_errors;
-    tell("it cannot be read", run.got.error());
+    tell(kUnreadable, run.got.error());
   }
-  bool leading = true;
+  uint32_t good = 0;
   for (uint32_t i = 0; i < run.pages; ++i) {
     const uint64_t page = run.first_page + i;
     const uint32_t slot = run.first_slot + i;
-    const ConstByteSpan found = run.data.subspan(uint64_t{i} * kPageBytes, kPageBytes);
     // It may have made room while it was read, or the file may have failed.
-    bool good = index_.find(page) == slot;
-    if (good && (!run.got || checksum_of(page, found) != index_.checksum(slot))) {
-      good = false;
-      index_.erase(page);
-      if (run.got) {
-        ++counts_.mismatches;
-        tell("a page is not as it was written", Error{ErrorCode::kCorrupt, "page", page, {}});
-      }
+    if (index_.find(page) != slot) continue;
+    if (run.got && checksum_of(page, run.data.subspan(uint64_t{i} * kPageBytes, kPageBytes)) == index_.checksum(slot)) {
+      good += good == i;
+      continue;
     }
-    leading = leading && good;
-    if (!leading) continue;
-    std::memcpy(run.into.data() + uint64_t{i} * kPageBytes, found.data(), kPageBytes);
-    ++run.whole;
+    index_.erase(page);
+    if (!run.got) continue;
+    ++counts_.mismatches;
+    tell(kDamaged, Error{ErrorCode::kCorrupt, "page", page, {}});
   }
+  return good;
 }
 
 // The first time only: a bad disk has much of it, and the counters go on.
-void FlashCache::tell(const char* what, const Error& error) {
-  if (std::exchange(told_, true)) return;
-  LOG_WARN("cache file {}: {}, servers are asked instead: {}", path_, what, error.message());
+void FlashCache::tell(Trouble what, const Error& error) {
+  constexpr std::array<const char*, kTroubles> kSays = {"it cannot be read", "a page is not as it was written",
+                                                        "a read takes too long"};
+  if (std::exchange(told_[what], true)) return;
+  LOG_WARN("cache file {}: {}, servers are asked instead: {}", path_, kSays[what], error.message());
 }
 
 }  // namespace foreshard::volume

@@ -9,7 +9,7 @@
 // ever read that was not written by this object: the index is in memory, and every page is compared with its checksum,
 // which covers its number, so that a misdirected write or foreign bytes are found. Whatever goes wrong with the file
 // only makes pages absent; a failed write turns the cache off for good. A disk that hangs holds nobody up for longer
-// than kPatienceNs: until the reads that were given up have ended, nothing in the file is there.
+// than kPatienceNs: until the reads that were given up have ended, and kRestNs longer, nothing in the file is there.
 //
 // Owner: the driver, which erases what it changes as it does in memory; one executor. Lifecycle: open(), close(); it
 // must not be destroyed while a read() is under way. The file stays, and the next open() uses it again.
@@ -17,6 +17,7 @@
 // Memory: memory_bytes(), which is 21 bytes for each page that the file has room for (0.5 %), and two segments.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -42,6 +43,7 @@ struct FlashStatistics {
   uint64_t used_bytes = 0, bytes_max = 0;  // of pages; a maximum of 0: there is no cache file
   uint64_t memory_bytes = 0;
   bool failed = false;
+  bool hangs = false;  // it is not asked at present
 };
 
 class FlashCache : public std::enable_shared_from_this<FlashCache> {
@@ -51,6 +53,7 @@ class FlashCache : public std::enable_shared_from_this<FlashCache> {
   static constexpr uint64_t kFileBytesMax = uint64_t{8} << 40;  // slots are numbered with 32 bits
   static constexpr uint64_t kWriteRateMin = kSegmentBytes;      // bytes a second
   static constexpr uint64_t kPatienceNs = 1'000'000'000;        // with a read
+  static constexpr uint64_t kRestNs = 10'000'000'000;           // after a read that took longer
   static constexpr uint64_t kCloseWaitNs = 5'000'000'000;
 
   // Errors: open_flash_file's, and kInvalid for sizes.
@@ -59,7 +62,7 @@ class FlashCache : public std::enable_shared_from_this<FlashCache> {
   FlashCache(const FlashCache&) = delete;
   FlashCache& operator=(const FlashCache&) = delete;
 
-  bool contains(uint64_t page) const { return *given_up_ == 0 && index_.find(page) != FlashIndex::kNone; }
+  bool contains(uint64_t page) const { return given_up_ == 0 && index_.find(page) != FlashIndex::kNone; }
   // contains() for a reader: an absence is counted.
   bool look_up(uint64_t page);
   // A page that is there already is not written again. One that was not used again since it was read goes in only
@@ -88,22 +91,21 @@ class FlashCache : public std::enable_shared_from_this<FlashCache> {
     uint32_t first_slot;
     uint32_t pages;
     ByteSpan into;
-    uint32_t whole = 0;  // leading pages that came out
-    Buffer data;         // from the file: a client's memory need not be aligned, and may be gone when it comes
+    bool in_memory = false;
+    Buffer data;  // from the file: a client's memory need not be aligned, and may be gone when it comes
     Result<void> got;
     bool ended = false;
   };
   // What one read() asks of the file. Lives until the file has answered, whoever waits.
   struct Reading {
-    Reading(runtime::Executor& executor, std::shared_ptr<runtime::File> from, std::shared_ptr<uint64_t> count)
-        : file(std::move(from)), given_up_count(std::move(count)), ended(executor) {}
-    std::shared_ptr<runtime::File> file;
-    std::shared_ptr<uint64_t> given_up_count;
+    Reading(std::weak_ptr<FlashCache> of, runtime::Executor& executor) : cache(std::move(of)), ended(executor) {}
+    const std::weak_ptr<FlashCache> cache;
     std::vector<Run> runs;
     uint32_t under_way = 0;
     bool given_up = false;
     runtime::WaitQueue ended;
   };
+  enum Trouble : uint8_t { kUnreadable, kDamaged, kSlow, kTroubles };
 
   FlashCache(runtime::Runtime& runtime, std::string path, std::unique_ptr<runtime::File> file, uint32_t segments,
              uint64_t write_bytes_per_second);
@@ -112,15 +114,16 @@ class FlashCache : public std::enable_shared_from_this<FlashCache> {
   void begin_write();
   static runtime::Task<void> write_segments(std::shared_ptr<FlashCache> self);
   void gather_runs(uint64_t first_page, ByteSpan into, std::vector<Run>& runs);
-  static runtime::Task<void> read_run(std::shared_ptr<Reading> reading, size_t number);
-  void take_out(Run& run);
+  static runtime::Task<void> read_run(std::shared_ptr<runtime::File> file, std::shared_ptr<Reading> reading,
+                                      size_t number);
+  static runtime::Task<void> rest(std::weak_ptr<FlashCache> cache, runtime::Executor& executor);
+  uint32_t check(const Run& run);
   const std::byte* in_memory(uint32_t slot) const;  // null: in the file
-  void tell(const char* what, const Error& error);
+  void tell(Trouble what, const Error& error);
 
   runtime::Runtime& runtime_;
   const std::string path_;
   const std::shared_ptr<runtime::File> file_;
-  const std::shared_ptr<uint64_t> given_up_;  // Readings that have not ended
   const uint32_t segments_;
   FlashIndex index_;
   Segment open_;                   // gathers
@@ -128,7 +131,10 @@ class FlashCache : public std::enable_shared_from_this<FlashCache> {
   const double budget_bytes_max_;  // a second's worth
   double budget_bytes_;            // may be written now
   uint64_t budget_time_ns_;        // as of then
-  bool told_ = false, closed_ = false;
+  uint64_t given_up_ = 0;          // Readings that were, and have not ended, or only just
+  std::array<bool, kTroubles> told_{};
+  bool closed_ = false;
+  bool write_left_ = false;  // under way when it was closed
   FlashStatistics counts_;
   runtime::WaitQueue written_;
 };

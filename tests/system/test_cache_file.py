@@ -192,8 +192,12 @@ else:
     failing.hang(False)
     lab.wait_for("the file to be used again",
                  lambda: read_pass(11) == 0 and status()["flash_hits"] > hung["flash_hits"])
+    failing.hang()
+    read_pass(12)
+    lab.check("which can be seen", "hangs" in region.cli("volume", "info", "v").stdout and status()["flash_hangs"])
     client.shutdown()
-    lab.check("clean detach", attachment.stop(), attachment.log())
+    lab.check("clean detach while it hangs", attachment.stop(), attachment.log())
+    failing.hang(False)
 
     attachment = attach(file=failing.path / "flash")
     client = connect(attachment)
