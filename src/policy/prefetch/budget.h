@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <string_view>
 
@@ -55,8 +56,12 @@ class Threshold {
 
  private:
   static constexpr double kSure = 0.97;  // what is as probable as this is always worth a fetch
+  // A large request spares one wait like any other, and where it is not read a page for each of its pages is wasted:
+  // from so many pages on each doubling is asked for so much more.
+  static constexpr double kLargePages = 64, kLargeShare = 0.2;
   double of(double missing, double half_pages) const {
-    return std::min(value_ * std::max(missing / (half_pages + missing), small_share_), kSure);
+    const double large = 1 + kLargeShare * std::log2(std::max(missing / kLargePages, 1.0));
+    return std::min(value_ * large * std::max(missing / (half_pages + missing), small_share_), kSure);
   }
   double precision_step() const;
 

@@ -6,10 +6,10 @@
 //
 // A request is saved only if all of its pages are there, so a page is fetched if p >= threshold * n / (2 + n), where n
 // is how many pages of the request that it belongs to are missing: single pages go on a guess, large requests only
-// when they are nearly sure. Pages that were read before go on less, the less of what they displace comes back. The
-// threshold follows the precision that the budget asks for. Where nothing passes, or where what is displaced is worth
-// about as much, prefetching has stopped by itself; proposals are still followed in shadow, and start it again when
-// they would pay.
+// when they are nearly sure, the more so the larger. Pages that were read before go on less, the less of what they
+// displace comes back. The threshold follows the precision that the budget asks for. Where nothing passes, or where
+// what is displaced is worth about as much, prefetching has stopped by itself; proposals are still followed in shadow,
+// and start it again when they would pay.
 //
 // Owner: the driver; one executor; one volume. Pure: no I/O, no clock. How the driver uses it:
 //   read:  look up every page (cache.find; on_first_use for first uses), then on_access once; fetch what it returns
