@@ -144,14 +144,6 @@ Result<void> ending_of(app::Attachment& attachment, const std::string& volume) {
   return fail(std::move(error));
 }
 
-// The kernel gives nothing back of what it asks of a disk that hangs, and memory that it may still write to must stay.
-[[noreturn]] void end_at_once(const Invocation& invocation, const Result<void>& result) {
-  LOG_WARN("the disk of the cache file hangs: ending without it");
-  const int code = tell_outcome(invocation, result);
-  std::fflush(nullptr);
-  _exit(code);
-}
-
 Task<Result<void>> attach_and_serve(const Invocation& invocation, app::AttachmentOptions options, std::string address,
                                     runtime::RealRuntime& runtime) {
   Interrupt interrupt(runtime);
@@ -167,7 +159,7 @@ Task<Result<void>> attach_and_serve(const Invocation& invocation, app::Attachmen
     tell_ready(invocation, attached, name);
     result = co_await serve_until_over(attached, name);
     interrupt.on_request([] {});
-    if (attached.driver().status().flash.hangs) end_at_once(invocation, result);
+    end_if_disk_hangs(invocation, attached, result);
     attachment->reset();
   } else {
     result = fail(attachment.error());
@@ -225,6 +217,14 @@ Task<Result<void>> serve_until_over(app::Attachment& attachment, std::string vol
     co_return fail(std::move(error));
   }
   co_return Result<void>();
+}
+
+void end_if_disk_hangs(const Invocation& invocation, app::Attachment& attachment, const Result<void>& result) {
+  if (!attachment.driver().status().flash.hangs) return;
+  LOG_WARN("the disk of the cache file hangs, or did a moment ago: ending without waiting for it");
+  const int code = tell_outcome(invocation, result);
+  std::fflush(nullptr);
+  _exit(code);
 }
 
 void add_attach_command(CLI::App& app, Invocation& invocation) {

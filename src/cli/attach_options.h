@@ -34,5 +34,8 @@ Result<app::AttachmentOptions> attachment_options(const AttachOptions& options, 
 void tell_ready(const Invocation& invocation, const app::Attachment& attachment, const std::string& volume);
 // Waits until the attachment is over, then detaches. Fails with why the driver could go on no more.
 runtime::Task<Result<void>> serve_until_over(app::Attachment& attachment, std::string volume);
+// After all else has ended: ends the process with this result where the disk of the cache file hangs. The kernel gives
+// nothing back of what it was asked for there, and the memory that it may still write to must stay.
+void end_if_disk_hangs(const Invocation& invocation, app::Attachment& attachment, const Result<void>& result);
 
 }  // namespace foreshard::cli

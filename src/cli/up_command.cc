@@ -73,6 +73,7 @@ class RunningRegion {
     co_await gate_.close();
     const Result<void> stopped = co_await region_->stop();
     if (result && !stopped) result = fail(stopped.error());
+    for (const auto& [name, attachment] : attachments_) end_if_disk_hangs(invocation_, *attachment, result);
     co_return result;
   }
 

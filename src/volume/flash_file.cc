@@ -28,7 +28,10 @@ Error explained(const Error& error, const std::string& path, uint64_t file_bytes
                        path, format_size(file_bytes), format_size(free_bytes));
   }
   if (error.code == ErrorCode::kBusy) {
-    text = fmt::format("{}: another driver uses it; each attached volume needs a cache file of its own", path);
+    text = fmt::format(
+        "{}: another driver uses it, or its disk has not answered one that has ended; each attached "
+        "volume needs a cache file of its own",
+        path);
   }
   return Error{error.code, "cache file", 0, std::move(text)};
 }

@@ -34,8 +34,10 @@ Result<void> FileCsvReader::take_line(std::string_view line) {
     }
     request.time_ns = time_us * 1000;
   }
-  if (!parse_digits(fields[1], process) || process > UINT32_MAX) return wrong("pid is not a number", fields[1]);
-  request.process = static_cast<uint32_t>(std::min<uint64_t>(process, UINT32_MAX - 1) + 1);  // 0: not recorded
+  if (!fields[1].empty()) {
+    if (!parse_digits(fields[1], process) || process > UINT32_MAX) return wrong("pid is not a number", fields[1]);
+    request.process = static_cast<uint32_t>(std::min<uint64_t>(process, UINT32_MAX - 1) + 1);  // 0: not recorded
+  }
   if (fields[2].empty()) return wrong("file_id is empty", line);
   if (!parse_digits(fields[3], request.offset)) return wrong("offset is not a number of bytes", fields[3]);
   // A call that failed has its result there, which is below zero.
@@ -47,7 +49,8 @@ Result<void> FileCsvReader::take_line(std::string_view line) {
   if (fields[5].empty()) return wrong("op is empty", line);
   // A read at the end of a file that got nothing touched nothing.
   request.op = request.size == 0 ? TraceOp::kOther : op_of(fields[5]);
-  request.volume = files_.of(fields[2]);
+  // Of what touches no pages there may be many more.
+  if (request.op != TraceOp::kOther) request.volume = files_.of(fields[2]);
   if (!parse_digits(fields[2], request.file) || request.file > INT64_MAX) {
     request.file = crc32c(as_bytes(fields[2]));
   }

@@ -74,12 +74,12 @@ TEST(TraceReader, Block) {
 TEST(TraceReader, File) {
   expect_reads(TraceFormat::kFileCsv,
                "ts_us,pid,file_id,offset,size,op\r\n1,77,3,4096,100,R\n2,78,9,0,50,write\n3,78,3,0,0,read\n"
-               "3,78,3,0,-1,W\n3,78,3,0,71803,M\n,78,4,0,0,O\n9,1,9,5,6,getattr\n9,1,/etc,5,6,R\n",
+               "3,78,3,0,-1,W\n3,78,3,0,71803,M\n,78,4,0,0,O\n9,1,9,5,6,getattr\n9,,/etc,5,6,R\n",
                {of_file(3, request(1 * kUs, 0, 78, 4096, 100, kRead)),
                 of_file(9, request(2 * kUs, 1, 79, 0, 50, kWrite)), of_file(3, request(3 * kUs, 0, 79, 0, 0, kOther)),
                 of_file(3, request(3 * kUs, 0, 79, 0, 0, kOther)), of_file(3, request(3 * kUs, 0, 79, 0, 71803, kRead)),
-                of_file(4, request({}, 2, 79, 0, 0, kOther)), of_file(9, request(9 * kUs, 1, 2, 5, 6, kOther)),
-                of_file(crc32c(as_bytes("/etc")), request(9 * kUs, 3, 2, 5, 6, kRead))});
+                of_file(4, request({}, 0, 79, 0, 0, kOther)), of_file(9, request(9 * kUs, 0, 2, 5, 6, kOther)),
+                of_file(crc32c(as_bytes("/etc")), request(9 * kUs, 2, 0, 5, 6, kRead))});
 }
 
 TEST(TraceReader, FioVersion2) {
