@@ -90,7 +90,7 @@ class SmallDisk:
     def _end(self):
         """However the test ends: nothing stays mounted, so that its folder can be removed."""
         self.trigger.unlink(missing_ok=True)
-        if self.device != self.image:
+        if self.device != self.image and self.server.poll() is None:
             self.hang(False)
         self.lab.end_processes()
         for path in (self.path, self.fuse):
