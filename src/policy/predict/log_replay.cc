@@ -129,8 +129,8 @@ uint64_t LogReplayPredictor::remember(const Observation& observation) {
   }
   last = {stream_of(observation), position};
   // The next one writes over the oldest entry, which the index must forget.
-  const Entry& oldest = ring_[(slot + 1) % ring_.size()];
-  __builtin_prefetch(&index_[mix64(oldest.first_page) & (index_.size() - 1)]);
+  if (ring_.size() == entries_max_)
+    __builtin_prefetch(&index_[mix64(at(position + 1).first_page) & (index_.size() - 1)]);
   return position;
 }
 

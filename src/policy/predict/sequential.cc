@@ -125,7 +125,7 @@ void SequentialPredictor::propose(Stream& stream, uint64_t next, uint32_t gap_co
   // A client that reads further ahead than there is room for would only be given in pieces what it asks for anyway.
   if (observation.outstanding_pages > ahead_pages_max_) return;
   uint64_t window_end = next + window_pages(stream);
-  if (stream.proposed_end >= window_end) window_end = 0;  // it was, and all at once
+  if (stream.proposed_end >= window_end) window_end = 0;  // what lies there was proposed in pieces
   uint64_t piece = std::max<uint64_t>(pages, 2);
   uint32_t code = kStepsAlways;
   for (uint64_t page = near_end; page < window_end; page += piece, piece *= 2) {
