@@ -50,6 +50,9 @@ add_closing_line() {
     failures+=("$name: ${counts[1]} failed, see $log")
   elif [ "$rc" != 0 ]; then
     fail "$name: exit status $rc, see $log"
+  elif [ "$(tail -1 "$log")" != "$line" ]; then  # what raises at its end exits with 0 all the same
+    tail -5 "$log" | sed 's/^/    /'
+    fail "$name printed more after its closing line, see $log"
   fi
 }
 

@@ -56,6 +56,10 @@ class SmallDisk:
 
     def hang(self, hangs=True):
         """Nothing that it is asked for is answered any more, or again. Of a failing one only."""
+        if hangs:  # not from the kernel's memory either
+            with open(self.device, "rb+") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         os.kill(self.server.pid, signal.SIGSTOP if hangs else signal.SIGCONT)
 
     def turn_read_only(self):
