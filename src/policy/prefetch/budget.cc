@@ -13,6 +13,7 @@ constexpr double kThresholdTaken = 1.3;      // at most that is taken over
 constexpr uint64_t kOutcomesMax = 1u << 30;  // that are taken over: more say no more
 constexpr double kRise = 1.0 / 4096;         // for each outcome, by how far precision is below the minimum
 constexpr double kThresholdStep = 1.0 / 16384;
+constexpr double kHalfShareStep = 1.0 / 8192;
 constexpr double kDisplacedMin = 1e-6;
 
 double towards(double goal, double value) { return value + std::clamp(goal - value, -kThresholdStep, kThresholdStep); }
@@ -29,9 +30,10 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
             .threshold_max = 0.95,
             .waste_share_max = 0.25};
   }
-  return {.threshold = {.first = 0.6, .least = 0.45, .most = 0.78},
+  return {.threshold = {.first = 0.6, .least = 0.45, .most = 0.6},
           .small_share = {},
-          .half_pages_max = 8,
+          .half_pages = {.least = 1.4, .most = 8, .most_new = 2.2},
+          .half_share_min = 0.7,
           .precision_low = 0.62,
           .precision_high = 0.8,
           .precision_min = 0.35,
@@ -44,12 +46,15 @@ std::string_view prefetch_budget_name(PrefetchBudget budget) {
   return budget == PrefetchBudget::kFrugal ? "frugal" : "normal";
 }
 
-double Threshold::of_recurring(uint32_t missing, double displaced) const {
+double Threshold::of(uint32_t missing, double displaced, bool read_before) const {
+  const BudgetSettings::HalfPages& half = settings_.half_pages;
+  // Where guesses have been bad all along, none may cost more for that.
   const double beyond = settings_.threshold_max - settings_.threshold.most;
   const double room = beyond <= 0 ? 1 : std::clamp((settings_.threshold_max - value_) / beyond, 0.0, 1.0);
-  const double most = settings_.half_pages + (settings_.half_pages_max - settings_.half_pages) * room;
-  const double half = settings_.half_pages / std::max(displaced, kDisplacedMin);
-  return of(missing, std::clamp(half, settings_.half_pages, most));
+  const double most = half.usual + ((read_before ? half.most : half.most_new) - half.usual) * room;
+  const double pages = std::clamp(half.usual / std::max(displaced, kDisplacedMin), half.least, most) * half_share_;
+  const double large = 1 + kLargeShare * std::log2(std::max(missing / kLargePages, 1.0));
+  return std::min(value_ * large * std::max(missing / (pages + missing), small_share_), kSure);
 }
 
 double Threshold::precision_step() const {
@@ -68,6 +73,8 @@ void Threshold::learn(bool used) {
     goal = settings_.threshold.most;
     small_share_ = towards(settings_.small_share.most, small_share_);
   }
+  const double half_step = precision_ < settings_.precision_low ? -kHalfShareStep : kHalfShareStep;
+  half_share_ = std::clamp(half_share_ + half_step, settings_.half_share_min, 1.0);
   if (precision_ < settings_.precision_min) {
     value_ = std::min(value_ + (settings_.precision_min - precision_) * kRise, settings_.threshold_max);
   } else {
@@ -81,6 +88,7 @@ void Threshold::restore(double value, double precision, uint64_t outcomes) {
   if (!(value >= 0 && value <= kThresholdTaken && precision >= 0 && precision <= 1)) return;
   value_ = std::clamp(value, settings_.threshold.least, settings_.threshold_max);
   precision_ = precision;
+  if (precision < settings_.precision_low) half_share_ = settings_.half_share_min;
   outcomes_ = std::min(outcomes, kOutcomesMax);
 }
 

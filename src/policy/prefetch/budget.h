@@ -22,9 +22,14 @@ struct BudgetSettings {
   };
   Range threshold;    // of the probability, for a large request; goes back in between
   Range small_share;  // of that, at least, for a small one; stays in between
-  // A request that lacks so many pages is asked for half of the threshold; where what makes room is worth little, so
-  // many at most.
-  double half_pages = 2, half_pages_max = 2;
+  // A request that lacks so many pages is asked for half of the threshold: `usual` of them where what makes room is
+  // worth what it usually is, in proportion fewer where it is worth more, and more where it is worth less.
+  struct HalfPages {
+    double usual = 2, least = 2;
+    double most = 2, most_new = 2;  // the second for what was not read before: to most it is read once only
+  };
+  HalfPages half_pages;
+  double half_share_min = 1;  // of that, while precision is low: so guesses go first, and large requests stay
   double precision_low = 0, precision_high = 1;
   double precision_min = 0;  // below it the threshold rises beyond all that, up to threshold_max
   double threshold_max = 0;
@@ -38,12 +43,10 @@ class Threshold {
  public:
   explicit Threshold(const BudgetSettings& settings)
       : settings_(settings), value_(settings.threshold.first), small_share_(settings.small_share.first) {}
-  // Of a page whose request lacks so many pages, itself included. Never so much that nothing could pass: it is only
-  // by what passes that the threshold learns that times are better.
-  double of(uint32_t missing) const { return of(missing, settings_.half_pages); }
-  // Of one that will be read more than once, as what was read before tends to be: the less of what makes room for it
-  // comes back, as a share of what usually does, the more a guess may cost; but not where guesses have been bad.
-  double of_recurring(uint32_t missing, double displaced) const;
+  // Of a page whose request lacks so many pages, itself included. `displaced`: the share of what makes room for it that
+  // comes back, of what usually does. Never so much that nothing could pass: it is only by what passes that the
+  // threshold learns that times are better.
+  double of(uint32_t missing, double displaced = 1, bool read_before = false) const;
   double value() const { return value_; }
   double precision() const { return precision_; }
   uint64_t outcomes() const { return outcomes_; }
@@ -59,14 +62,10 @@ class Threshold {
   // A large request spares one wait like any other, and where it is not read a page for each of its pages is wasted:
   // from so many pages on each doubling is asked for so much more.
   static constexpr double kLargePages = 64, kLargeShare = 0.2;
-  double of(double missing, double half_pages) const {
-    const double large = 1 + kLargeShare * std::log2(std::max(missing / kLargePages, 1.0));
-    return std::min(value_ * large * std::max(missing / (half_pages + missing), small_share_), kSure);
-  }
   double precision_step() const;
 
   BudgetSettings settings_;
-  double value_, small_share_;
+  double value_, small_share_, half_share_ = 1;
   double precision_ = 0;
   uint64_t outcomes_ = 0;
 };

@@ -36,24 +36,29 @@ TEST(Threshold, GrowsWithThePagesThatARequestLacks) {
   EXPECT_LT(threshold.of(UINT32_MAX), 0.98);
 }
 
-TEST(Threshold, AsksLessOfWhatRecursTheLessOfWhatItDisplacesComesBack) {
+TEST(Threshold, AsksLessTheLessOfWhatIsDisplacedComesBack) {
   const Threshold threshold(budget_settings(PrefetchBudget::kNormal));
   for (const uint32_t missing : {1u, 8u, 64u}) {
-    EXPECT_DOUBLE_EQ(threshold.of_recurring(missing, 3), threshold.of(missing));
-    EXPECT_DOUBLE_EQ(threshold.of_recurring(missing, 1), threshold.of(missing));
-    EXPECT_LT(threshold.of_recurring(missing, 0.5), threshold.of(missing));
-    EXPECT_LT(threshold.of_recurring(missing, 0.3), threshold.of_recurring(missing, 0.5));
-    EXPECT_DOUBLE_EQ(threshold.of_recurring(missing, 0), threshold.of_recurring(missing, 0.1));
-    EXPECT_GT(threshold.of_recurring(missing, 0), threshold.of(missing) / 4);
+    for (const bool read_before : {false, true}) {
+      EXPECT_DOUBLE_EQ(threshold.of(missing, 1, read_before), threshold.of(missing));
+      EXPECT_GT(threshold.of(missing, 1.2, read_before), threshold.of(missing));
+      EXPECT_DOUBLE_EQ(threshold.of(missing, 9, read_before), threshold.of(missing, 2, read_before));
+      EXPECT_LT(threshold.of(missing, 0.5, read_before), threshold.of(missing));
+    }
+    // Little less of what was never read before, which may be read once only.
+    EXPECT_LT(threshold.of(missing, 0.5, true), threshold.of(missing, 0.5, false));
+    EXPECT_LT(threshold.of(missing, 0.3, true), threshold.of(missing, 0.5, true));
+    EXPECT_DOUBLE_EQ(threshold.of(missing, 0, true), threshold.of(missing, 0.1, true));
+    EXPECT_GT(threshold.of(missing, 0, true), threshold.of(missing) / 4);
   }
-  // Where next to nothing of what is fetched is used, it asks for as much as of anything else.
+  // Where next to nothing of what is fetched is used, it asks for as much whatever is displaced.
   Threshold wary(budget_settings(PrefetchBudget::kNormal));
   for (int i = 0; i < 200'000; ++i) wary.learn(i % 10 == 0);
-  EXPECT_DOUBLE_EQ(wary.of_recurring(1, 0), wary.of(1));
+  EXPECT_DOUBLE_EQ(wary.of(1, 0, true), wary.of(1));
   EXPECT_GT(wary.of(1), 0.4);
   // A frugal one counts the bytes alone.
   const Threshold frugal(budget_settings(PrefetchBudget::kFrugal));
-  EXPECT_DOUBLE_EQ(frugal.of_recurring(8, 0), frugal.of(8));
+  EXPECT_DOUBLE_EQ(frugal.of(8, 0, true), frugal.of(8));
 }
 
 // Outcomes of this precision, in no rhythm.
@@ -62,20 +67,34 @@ void teach(Threshold& threshold, double precision, int outcomes) {
   for (int i = 0; i < outcomes; ++i) threshold.learn(random.chance(precision));
 }
 
-TEST(Threshold, GoesDownWhereNearlyAllIsUsedAndUpWhereTooLittleIsAndComesBack) {
+TEST(Threshold, GoesDownWhereNearlyAllIsUsedAndUpWhereNextToNothingIsAndComesBack) {
   const BudgetSettings settings = budget_settings(PrefetchBudget::kNormal);
   Threshold threshold(settings);
   teach(threshold, 0.95, 100'000);
   EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold.least);
   teach(threshold, 0.7, 100'000);
   EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold.first);
-  teach(threshold, 0.5, 100'000);
-  EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold.most);
   teach(threshold, 0.1, 100'000);
-  EXPECT_GT(threshold.value(), settings.threshold.most + 0.2);
   EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold_max);
   teach(threshold, 0.7, 100'000);
   EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold.first);
+}
+
+// What is spared there are guesses at single pages: a large request that is probable enough pays as it did.
+TEST(Threshold, WhereTooLittleIsUsedItAsksMoreOfSmallRequestsAndComesBack) {
+  const BudgetSettings settings = budget_settings(PrefetchBudget::kNormal);
+  Threshold threshold(settings);
+  const double one = threshold.of(1), many = threshold.of(64);
+  teach(threshold, 0.5, 100'000);
+  EXPECT_GT(threshold.of(1), one * 1.2);
+  EXPECT_LT(threshold.of(64), many * 1.02);
+  EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold.first);
+  // One that goes on from there asks for as much.
+  Threshold taken(settings);
+  taken.restore(threshold.value(), threshold.precision(), threshold.outcomes());
+  EXPECT_DOUBLE_EQ(taken.of(1), threshold.of(1));
+  teach(threshold, 0.7, 100'000);
+  EXPECT_DOUBLE_EQ(threshold.of(1), one);
 }
 
 TEST(Threshold, AFrugalOneBeginsStrictWithSmallRequestsAndAsksLessWhereItCan) {

@@ -1,7 +1,7 @@
 // Displacement: what a page is worth that makes room for a prefetched one: the share of pages that left the cache
-// unused and were read all the same within the time that they had been there. Where that is high, as for random reads
-// of a volume that is not much larger than the cache, a prefetched page may well be used, and nothing is gained, since
-// the one that had to go would have been used as well.
+// unused and were read all the same within the time that they had been there, by a request that had to wait. Where that
+// is high, as for random reads of a volume that is not much larger than the cache, a prefetched page may well be used,
+// and nothing is gained, since the one that had to go would have been used as well.
 //
 // Forgets slowly; what is nearly sure passes in the meantime.
 //
@@ -28,34 +28,38 @@ class Displacement {
     ring_[next_ % kFollowed] = {page, now};
     place = {page, ++next_};
   }
-  void read(uint64_t first_page, uint64_t pages, uint64_t now, uint64_t horizon) {
+  // `missed`: some page of it was not in the cache.
+  void read(uint64_t first_page, uint64_t pages, bool missed, uint64_t now, uint64_t horizon) {
     spacing_ = horizon / kFollowed;
     if (next_ == oldest_) return;
     for (; oldest_ != next_ && ring_[oldest_ % kFollowed].time + horizon < now; ++oldest_) {
       Place& place = table_[place_of(ring_[oldest_ % kFollowed].page)];
-      if (place.number == oldest_ + 1) settle(place, false);
+      if (place.number == oldest_ + 1) settle(place, false, false);
     }
     for (uint64_t page = first_page; page < first_page + std::min(pages, kPagesMax); ++page) {
       if (!sampled(page)) continue;
       Place& place = table_[place_of(page)];
-      if (place.number != 0 && place.page == page) settle(place, true);
+      if (place.number != 0 && place.page == page) settle(place, true, missed);
     }
   }
   // From which probability of being used before it leaves a page is worth what it displaces: somewhat more than that
   // one's, since it is the best of many guesses. But what is nearly sure comes next, and the other one later, if at
   // all.
-  double worth() const { return std::min(kGain * share_, kSure); }
-  // The share itself, and until enough is seen one that is usual.
+  double worth() const { return std::min(kGain * lost_, kSure); }
+  // The share that was read, whether the request had to wait or not; until enough is seen, one that is usual.
   double share() const { return share_ + kUsualShare * kDoubt / static_cast<double>(seen_ + kDoubt); }
   static constexpr double kUsualShare = 0.155;
   // Something was refused for it. Nothing more may leave the cache then; what is not measured is forgotten.
-  void refused() { share_ *= 1 - kForgetting; }
+  void refused() {
+    share_ *= 1 - kForgetting;
+    lost_ *= 1 - kForgetting;
+  }
 
  private:
   static constexpr uint64_t kFollowed = 1024, kPlaces = 4096;
   static constexpr uint64_t kSampledOf = 8;
   static constexpr uint64_t kPagesMax = 1024;  // of a request
-  static constexpr uint64_t kMemory = 512, kDoubt = 16;
+  static constexpr uint64_t kMemory = 8192, kDoubt = 16;
   static constexpr double kGain = 1.25, kSure = 0.8;
   static constexpr double kForgetting = 1.0 / (1 << 20);
   struct Left {
@@ -69,17 +73,19 @@ class Displacement {
 
   static bool sampled(uint64_t page) { return mix64(page) % kSampledOf == 0; }
   static uint64_t place_of(uint64_t page) { return mix64(page) >> 32 & (kPlaces - 1); }
-  void settle(Place& place, bool used) {
+  void settle(Place& place, bool used, bool missed) {
     place.number = 0;
     seen_ = std::min(seen_ + 1, kMemory);
-    share_ += ((used ? 1.0 : 0.0) - share_) / static_cast<double>(seen_ + kDoubt);
+    const double step = 1 / static_cast<double>(seen_ + kDoubt);
+    share_ += ((used ? 1.0 : 0.0) - share_) * step;
+    lost_ += ((missed ? 1.0 : 0.0) - lost_) * step;
   }
 
   std::array<Left, kFollowed> ring_{};
   std::array<Place, kPlaces> table_{};  // by hash; of two that meet in a place the second one is not followed
   uint64_t oldest_ = 0, next_ = 0;
   uint64_t spacing_ = 0, follow_at_ = 0;
-  double share_ = 0;
+  double share_ = 0, lost_ = 0;
   uint64_t seen_ = 0;
 };
 

@@ -10,14 +10,15 @@ namespace foreshard::policy {
 namespace {
 
 // Pages leave one after the other; this share of them is read `after` pages later.
-double worth_of(Displacement& displacement, double share, uint64_t after, uint64_t within, uint64_t pages) {
+double worth_of(Displacement& displacement, double share, uint64_t after, uint64_t within, uint64_t pages,
+                bool missed = true) {
   Random random(3);
   std::deque<uint64_t> left;
   for (uint64_t now = 0; now < pages; ++now) {
     displacement.evicted(now, now);
     left.push_back(now);
     if (left.size() <= after) continue;
-    if (random.chance(share)) displacement.read(left.front(), 1, now, within);
+    if (random.chance(share)) displacement.read(left.front(), 1, missed, now, within);
     left.pop_front();
   }
   return displacement.worth();
@@ -26,7 +27,7 @@ double worth_of(Displacement& displacement, double share, uint64_t after, uint64
 TEST(Displacement, NothingDisplacedIsWorthNothing) {
   Displacement displacement;
   EXPECT_EQ(displacement.worth(), 0);
-  displacement.read(0, 1000, 5, 10);
+  displacement.read(0, 1000, true, 5, 10);
   EXPECT_EQ(displacement.worth(), 0);
 }
 
@@ -35,6 +36,13 @@ TEST(Displacement, IsTheShareThatIsReadInTime) {
     Displacement displacement;
     EXPECT_NEAR(worth_of(displacement, share, 100, 500, 100'000), 1.25 * share, 0.08) << share;
   }
+}
+
+// What comes back in time by being fetched ahead again costs nobody a wait.
+TEST(Displacement, WhatNobodyHadToWaitForIsWorthNothing) {
+  Displacement displacement;
+  EXPECT_EQ(worth_of(displacement, 0.5, 100, 500, 100'000, false), 0);
+  EXPECT_NEAR(displacement.share(), 0.5, 0.07);
 }
 
 TEST(Displacement, SharesAreUsualUntilOneIsSeen) {

@@ -17,6 +17,7 @@ constexpr uint64_t kShadowRecords = 1u << 13;
 constexpr float kUnlikelyBelow = 0.2f;  // of such proposals one in kUnlikelyShare is followed and stands for the others
 constexpr uint8_t kUnlikelyShare = 4;
 constexpr uint8_t kWarmedTag = 1;            // in the ledger: it went into the server's memory
+constexpr uint8_t kNoBetterTag = 2;          // it is only in shadow, since it seemed no better than what it displaces
 constexpr size_t kStandsForMax = 4;          // pages of a refused request that its front stands for
 constexpr float kProbable = 0.2f;            // such a page may be worth a fetch, alone
 constexpr uint32_t kExpectedPages = 16;      // of a candidate whose memory is waited for together
@@ -105,8 +106,10 @@ void Prefetcher::learn() {
     if (outcome.expert == hint_expert_) continue;
     if (!outcome.late) filter_.learn(examples_[outcome.record], outcome.used);
     if (outcome.tag == kWarmedTag && !outcome.late) warming_.outcome(outcome.used);
-    if (outcome.shadow) continue;
     const double probability = examples_[outcome.record].probability / double{FilterExample::kProbabilityMax};
+    // What is refused for what came of others like it would never be known to be better than those.
+    if (outcome.shadow && outcome.tag == kNoBetterTag && !outcome.late) recalibration_.learn(probability, outcome.used);
+    if (outcome.shadow) continue;
     const double stated = outcome.confidence / double{PrefetchLedger::kConfidenceMax};
     if (outcome.late) {
       recalibration_.revise(probability);
@@ -144,7 +147,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
     ledger_.demanded_range(observation.first_page, observation.pages);
   }
   ledger_.advance(observation.missed_pages, horizon());
-  displacement_.read(observation.first_page, observation.pages, ledger_.clock(),
+  displacement_.read(observation.first_page, observation.pages, observation.missed_pages != 0, ledger_.clock(),
                      static_cast<uint64_t>(ledger_.residence()));
   experts_.expect_more(observation);
   history_.expect_region(observation.first_page);
@@ -289,9 +292,7 @@ void Prefetcher::weigh(const Observation& observation, size_t proposal) {
 
 double Prefetcher::threshold_of(size_t proposal) const {
   const uint32_t missing = proposals_.pages()[proposal].missing;
-  return weighed_[proposal].read_before
-             ? threshold_.of_recurring(missing, displacement_.share() / Displacement::kUsualShare)
-             : threshold_.of(missing);
+  return threshold_.of(missing, displacement_.share() / Displacement::kUsualShare, weighed_[proposal].read_before);
 }
 
 void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag) {
@@ -311,7 +312,7 @@ void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag) {
 void Prefetcher::decide(const Observation& observation, std::vector<PageRange>& to_fetch) {
   const std::span<const Proposal> pages = proposals_.pages();
   if (weighed_.size() < pages.size()) weighed_.resize(pages.size());
-  for (size_t i = 0; i < pages.size(); ++i) weighed_[i].known = weighed_[i].issued = false;
+  for (size_t i = 0; i < pages.size(); ++i) weighed_[i].known = weighed_[i].issued = weighed_[i].no_better = false;
   for (size_t run = 0; run < proposals_.runs(); ++run) decide_run(observation, run, to_fetch);
   for (size_t i = 0; i < pages.size(); ++i) {
     if (!weighed_[i].known || weighed_[i].issued || pages[i].followed) continue;
@@ -319,7 +320,7 @@ void Prefetcher::decide(const Observation& observation, std::vector<PageRange>& 
       if (unlikely_++ % kUnlikelyShare != 0) continue;
       weighed_[i].example.weight *= kUnlikelyShare;
     }
-    record(i, true);
+    record(i, true, weighed_[i].no_better ? kNoBetterTag : uint8_t{0});
   }
   if (stopped_ && issued_at_ == observed_) {
     stopped_ = false;
@@ -355,6 +356,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
       if (decision.verdict == kFetched) decision.verdict = kImprobable;
     } else if (recalibration_.correct(decision.probability) < displacement_.worth()) {
       decision.verdict = kNoBetter;
+      weighed_[i].no_better = true;
       displacement_.refused();
     } else if (mode_ != PrefetchMode::kOn || crowded_) {
       decision.verdict = crowded_ ? kCrowded : kShadow;

@@ -4,12 +4,12 @@
 // ranges of whole runs that cross no chunk. It fetches nothing itself, and every answer is correct without it
 // (predictions are hints).
 //
-// A request is saved only if all of its pages are there, so a page is fetched if p >= threshold * n / (2 + n), where n
+// A request is saved only if all of its pages are there, so a page is fetched if p >= threshold * n / (h + n), where n
 // is how many pages of the request that it belongs to are missing: single pages go on a guess, large requests only
-// when they are nearly sure, the more so the larger. Pages that were read before go on less, the less of what they
-// displace comes back. The threshold follows the precision that the budget asks for. Where nothing passes, or where
-// what is displaced is worth about as much, prefetching has stopped by itself; proposals are still followed in shadow,
-// and start it again when they would pay.
+// when they are nearly sure, the more so the larger. h, about 2, is the larger the less of what is displaced comes
+// back. The threshold and h follow the precision that the budget asks for. Where nothing passes, or where what is
+// displaced is worth about as much, prefetching has stopped by itself; proposals are still followed in shadow, and
+// start it again when they would pay.
 //
 // Owner: the driver; one executor; one volume. Pure: no I/O, no clock. How the driver uses it:
 //   read:  look up every page (cache.find; on_first_use for first uses), then on_access once; fetch what it returns
@@ -209,6 +209,7 @@ class Prefetcher {
     bool known = false;  // it says something yet
     bool read_before = false;
     bool issued = false;
+    bool no_better = false;  // than what it would displace
   };
 
   PrefetcherOptions options_;

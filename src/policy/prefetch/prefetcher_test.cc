@@ -294,6 +294,22 @@ TEST(Prefetcher, StopsWhereNothingPaysAndStartsAgainWhereItWould) {
   volume.expect_conserved();
 }
 
+// What came of the fetched is held against what is like it, and what is not fetched for that must not stay so for ever.
+TEST(Prefetcher, WhatWasNoBetterThanWhatItDisplacesIsFetchedAgainOnceItIs) {
+  Volume volume(Volume::options(PrefetchMode::kOn));
+  Random random(5);
+  for (int i = 0; i < 100'000; ++i) volume.read(random.below(10'000), 1);
+  LearnedState learned = volume.prefetcher->learned();
+  for (size_t bin = Recalibration::kBins / 2; bin < Recalibration::kBins; ++bin) {
+    learned.recalibration[bin] = {.samples = 8000, .bias = -0.9};
+  }
+  volume.prefetcher->restore(learned);
+  read_runs(volume, random, 20, 200, 4);
+  EXPECT_LE(read_runs(volume, random, 5, 200, 4), 0.25);
+  read_runs(volume, random, 400, 200, 4);
+  EXPECT_GE(read_runs(volume, random, 20, 200, 4), 0.75);
+}
+
 // Having stopped, it looks at a part of the requests only: which part must not hang on their rhythm.
 TEST(Prefetcher, StartsAgainWhateverTheRhythm) {
   for (uint64_t phase = 0; phase < 8; ++phase) {
