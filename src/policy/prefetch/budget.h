@@ -26,7 +26,7 @@ struct BudgetSettings {
   // worth what it usually is, in proportion fewer where it is worth more, and more where it is worth less.
   struct HalfPages {
     double usual = 2, least = 2;
-    double most = 2, most_new = 2;  // the second for what was not read before: to most it is read once only
+    double most = 2, most_new = 2;  // the second for what was not read before: most of that is read once only
   };
   HalfPages half_pages;
   double half_share_min = 1;  // of that, while precision is low: so guesses go first, and large requests stay

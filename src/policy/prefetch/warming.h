@@ -82,6 +82,7 @@ class Warming {
     const auto alone = [](double first) { return BudgetSettings::Range{first, first, first}; };
     driver.threshold = alone(driver.threshold.first * kThresholdShare);
     driver.small_share = alone(driver.small_share.first);
+    driver.half_share_min = 1;
     driver.precision_min = std::min(driver.precision_min, kPrecisionMin);
     return driver;
   }
