@@ -86,9 +86,9 @@ void SequentialPredictor::advance(Stream& stream, const Observation& observation
   stream.time_ns = observation.time_ns;
 }
 
-// What the stream reads while a fetch is on its way, twice over; at least its next two requests.
+// What the stream reads while a fetch is on its way, twice over; at least its next two requests, or one that is large.
 uint64_t SequentialPredictor::ahead_pages(const Stream& stream, const Observation& observation) const {
-  uint64_t steps = kStepsAlways;
+  uint64_t steps = steps_always(stream.request_pages);
   if (stream.run >= kProvenRequests) {
     steps += std::min<uint64_t>(stream.run / 2, kPiecePagesMax);
     // Beyond the bound it makes no difference how far away the data is.
@@ -119,7 +119,7 @@ void SequentialPredictor::propose(Stream& stream, uint64_t next, uint32_t gap_co
     candidates.push_back(candidate);
   };
   const uint64_t pages = observation.pages;
-  const uint64_t near_end = next + std::min<uint64_t>(pages * kStepsAlways, ahead_pages_max_);
+  const uint64_t near_end = next + std::min<uint64_t>(pages * steps_always(pages), ahead_pages_max_);
   uint32_t step = 0;
   for (uint64_t page = next; page < near_end; page += pages) push(page, std::min(pages, near_end - page), step++);
   // A client that reads further ahead than there is room for would only be given in pieces what it asks for anyway.

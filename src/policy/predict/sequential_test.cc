@@ -57,6 +57,19 @@ TEST(Sequential, TheNextTwoRequestsAreProposedAfterEveryRequest) {
   }
 }
 
+// Each costs as much as many small ones where the stream ends here, and spares no more.
+TEST(Sequential, OfLargeRequestsOnlyTheNextIsProposedUntilTheStreamIsProven) {
+  constexpr uint32_t kPages = SequentialPredictor::kLargePages;
+  Watcher watcher;
+  for (uint64_t first = 0; first < 4 * kPages; first += kPages) {
+    watcher.read(first, kPages);
+    EXPECT_EQ(watcher.furthest, first + 2 * kPages);
+    EXPECT_TRUE(watcher.covers(first + kPages, kPages));
+  }
+  for (uint64_t first = 4 * kPages; first < 20 * kPages; first += kPages) watcher.read(first, kPages);
+  EXPECT_GE(watcher.furthest, 22 * kPages);
+}
+
 TEST(Sequential, AYoungStreamOfSmallRequestsLooksSomePagesAhead) {
   Watcher watcher;
   const std::array<uint64_t, 6> furthest = {2, 2, 4, 8, 16, 16};  // pages ahead, after each request
