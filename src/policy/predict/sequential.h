@@ -20,7 +20,7 @@ class SequentialPredictor : public Predictor {
   static constexpr uint32_t kStreams = 64;
   static constexpr uint64_t kGapPagesMax = 16;      // that a stream may skip
   static constexpr uint32_t kStepsAlways = 2;       // requests proposed after each
-  static constexpr uint32_t kLargePages = 128;      // but of requests that large the next one only, before it is proven
+  static constexpr uint32_t kAlonePages = 128;      // but of requests that large the next one only, before it is proven
   static constexpr uint32_t kProvenRequests = 6;    // from here on a stream looks further ahead
   static constexpr uint32_t kAheadPagesMax = 1024;  // but never further than this
   static constexpr uint32_t kPiecePagesMax = 32;    // of what lies further ahead
@@ -64,7 +64,7 @@ class SequentialPredictor : public Predictor {
   void set_next(uint32_t place, uint64_t next);
   Fit find(uint64_t first, uint64_t end, uint32_t& place) const;
   void advance(Stream& stream, const Observation& observation);
-  static uint64_t steps_always(uint64_t request_pages) { return request_pages < kLargePages ? kStepsAlways : 1; }
+  static uint64_t steps_always(uint64_t request_pages) { return request_pages < kAlonePages ? kStepsAlways : 1; }
   uint64_t window_pages(const Stream& stream) const;
   uint64_t ahead_pages(const Stream& stream, const Observation& observation) const;
   void propose(Stream& stream, uint64_t next, uint32_t gap_code, const Observation& observation,

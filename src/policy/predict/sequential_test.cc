@@ -59,7 +59,7 @@ TEST(Sequential, TheNextTwoRequestsAreProposedAfterEveryRequest) {
 
 // Each costs as much as many small ones where the stream ends here, and spares no more.
 TEST(Sequential, OfLargeRequestsOnlyTheNextIsProposedUntilTheStreamIsProven) {
-  constexpr uint32_t kPages = SequentialPredictor::kLargePages;
+  constexpr uint32_t kPages = SequentialPredictor::kAlonePages;
   Watcher watcher;
   for (uint64_t first = 0; first < 4 * kPages; first += kPages) {
     watcher.read(first, kPages);

@@ -24,6 +24,7 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
   if (budget == PrefetchBudget::kFrugal) {
     return {.threshold = {.first = 0.82, .least = 0.82, .most = 0.82},
             .small_share = {.first = 0.7, .least = 0.37, .most = 0.9},
+            .half_pages = {},
             .precision_low = 0.76,
             .precision_high = 0.78,
             .precision_min = 0.75,
