@@ -1,7 +1,7 @@
 // SequentialPredictor: follows ascending streams among interleaved requests, and proposes the requests that continue
-// them. Every request may be the first of a stream: its two successors are proposed at once, and what a first
-// request, a second one or a long run is worth on this volume is left to the filter. From the third request on a few
-// pages more are proposed, which matters where requests are small. A stream may skip a few pages
+// them. Every request may be the first of a stream: its two successors (one, where they are large) are proposed at
+// once, and what a first request, a second one or a long run is worth on this volume is left to the filter. From the
+// third request on a few pages more are proposed, which matters where requests are small. A stream may skip a few pages
 // or run a little out of order, as deep queues do. One that has proved itself looks as far ahead as a fetch takes, in
 // large pieces.
 //
@@ -20,7 +20,7 @@ class SequentialPredictor : public Predictor {
   static constexpr uint32_t kStreams = 64;
   static constexpr uint64_t kGapPagesMax = 16;      // that a stream may skip
   static constexpr uint32_t kStepsAlways = 2;       // requests proposed after each
-  static constexpr uint32_t kAlonePages = 128;      // but of requests that large the next one only, before it is proven
+  static constexpr uint32_t kAlonePages = 128;      // but of requests that large the next one only
   static constexpr uint32_t kProvenRequests = 6;    // from here on a stream looks further ahead
   static constexpr uint32_t kAheadPagesMax = 1024;  // but never further than this
   static constexpr uint32_t kPiecePagesMax = 32;    // of what lies further ahead

@@ -89,8 +89,8 @@ void Threshold::restore(double value, double precision, uint64_t outcomes) {
   if (!(value >= 0 && value <= kThresholdTaken && precision >= 0 && precision <= 1)) return;
   value_ = std::clamp(value, settings_.threshold.least, settings_.threshold_max);
   precision_ = precision;
-  if (precision < settings_.precision_low) half_share_ = settings_.half_share_min;
   outcomes_ = std::min(outcomes, kOutcomesMax);
+  if (outcomes_ >= kOutcomesFirst && precision < settings_.precision_low) half_share_ = settings_.half_share_min;
 }
 
 WasteBudget::WasteBudget(double share) : share_(share), tokens_(share > 0 ? kTokensFirst : 0) {}

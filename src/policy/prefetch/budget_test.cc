@@ -51,7 +51,7 @@ TEST(Threshold, AsksLessTheLessOfWhatIsDisplacedComesBack) {
     EXPECT_DOUBLE_EQ(threshold.of(missing, 0, true), threshold.of(missing, 0.1, true));
     EXPECT_GT(threshold.of(missing, 0, true), threshold.of(missing) / 4);
   }
-  // Where next to nothing of what is fetched is used, it asks for as much whatever is displaced.
+  // Where next to nothing of what is fetched is used, nothing makes it ask for less.
   Threshold wary(budget_settings(PrefetchBudget::kNormal));
   for (int i = 0; i < 200'000; ++i) wary.learn(i % 10 == 0);
   EXPECT_DOUBLE_EQ(wary.of(1, 0, true), wary.of(1));
@@ -93,6 +93,10 @@ TEST(Threshold, WhereTooLittleIsUsedItAsksMoreOfSmallRequestsAndComesBack) {
   Threshold taken(settings);
   taken.restore(threshold.value(), threshold.precision(), threshold.outcomes());
   EXPECT_DOUBLE_EQ(taken.of(1), threshold.of(1));
+  // Where nothing has been fetched yet, nothing is known.
+  Threshold unknown(settings);
+  unknown.restore(settings.threshold.first, 0, 0);
+  EXPECT_DOUBLE_EQ(unknown.of(1), one);
   teach(threshold, 0.7, 100'000);
   EXPECT_DOUBLE_EQ(threshold.of(1), one);
 }

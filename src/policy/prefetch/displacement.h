@@ -46,7 +46,7 @@ class Displacement {
   // one's, since it is the best of many guesses. But what is nearly sure comes next, and the other one later, if at
   // all.
   double worth() const { return std::min(kGain * lost_, kSure); }
-  // The share that was read, whether the request had to wait or not; until enough is seen, one that is usual.
+  // The share that was read, also where the request found all that it read; until enough is seen, one that is usual.
   double share() const { return share_ + kUsualShare * kDoubt / static_cast<double>(seen_ + kDoubt); }
   static constexpr double kUsualShare = 0.155;
   // Something was refused for it. Nothing more may leave the cache then; what is not measured is forgotten.

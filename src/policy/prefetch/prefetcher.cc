@@ -16,8 +16,8 @@ constexpr uint64_t kIssuedMax = 1u << 16;
 constexpr uint64_t kShadowRecords = 1u << 13;
 constexpr float kUnlikelyBelow = 0.2f;  // of such proposals one in kUnlikelyShare is followed and stands for the others
 constexpr uint8_t kUnlikelyShare = 4;
-constexpr uint8_t kWarmedTag = 1;            // in the ledger: it went into the server's memory
-constexpr uint8_t kNoBetterTag = 2;          // it is only in shadow, since it seemed no better than what it displaces
+constexpr uint8_t kWarmedTag = 1;            // in the ledger, a bit: it went into the server's memory
+constexpr uint8_t kNoBetterTag = 2;          // another: it was refused as no better than what it displaces
 constexpr size_t kStandsForMax = 4;          // pages of a refused request that its front stands for
 constexpr float kProbable = 0.2f;            // such a page may be worth a fetch, alone
 constexpr uint32_t kExpectedPages = 16;      // of a candidate whose memory is waited for together
@@ -105,10 +105,16 @@ void Prefetcher::learn() {
   for (const PrefetchLedger::Outcome& outcome : ledger_.outcomes()) {
     if (outcome.expert == hint_expert_) continue;
     if (!outcome.late) filter_.learn(examples_[outcome.record], outcome.used);
-    if (outcome.tag == kWarmedTag && !outcome.late) warming_.outcome(outcome.used);
+    if ((outcome.tag & kWarmedTag) != 0 && !outcome.late) warming_.outcome(outcome.used);
     const double probability = examples_[outcome.record].probability / double{FilterExample::kProbabilityMax};
     // What is refused for what came of others like it would never be known to be better than those.
-    if (outcome.shadow && outcome.tag == kNoBetterTag && !outcome.late) recalibration_.learn(probability, outcome.used);
+    if (outcome.shadow && (outcome.tag & kNoBetterTag) != 0) {
+      if (outcome.late) {
+        recalibration_.revise(probability);
+      } else {
+        recalibration_.learn(probability, outcome.used);
+      }
+    }
     if (outcome.shadow) continue;
     const double stated = outcome.confidence / double{PrefetchLedger::kConfidenceMax};
     if (outcome.late) {
@@ -302,7 +308,7 @@ void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag) {
   const double stated = recalibration_.correct(weighed.probability);
   const auto confidence = static_cast<uint8_t>(stated * PrefetchLedger::kConfidenceMax + 0.5);
   const auto expert = static_cast<uint8_t>(page.opinion[0].source / 2);
-  if (ledger_.tag(page.page) == kWarmedTag) warming_.take();
+  if ((ledger_.tag(page.page) & kWarmedTag) != 0) warming_.take();
   const uint32_t number = ledger_.issue(page.page, expert, confidence, shadow, tag);
   learn();  // what was written off to make room names the example that lies there still
   examples_[number] = weighed.example;
@@ -427,8 +433,8 @@ bool Prefetcher::warm(size_t proposal, bool begun) {
   const Proposal& page = proposals_.pages()[proposal];
   if (mode_ != PrefetchMode::kOn || crowded_ || !warming_.allows(weighed_[proposal].probability, page.missing, begun))
     return false;
-  if (page.followed && ledger_.tag(page.page) == kWarmedTag) return false;
-  record(proposal, true, kWarmedTag);
+  if (page.followed && (ledger_.tag(page.page) & kWarmedTag) != 0) return false;
+  record(proposal, true, weighed_[proposal].no_better ? kWarmedTag | kNoBetterTag : kWarmedTag);
   weighed_[proposal].issued = true;
   issued_at_ = observed_;
   warming_.issue();
@@ -458,7 +464,7 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
       ++refused_in_flight_;
       continue;
     }
-    if (ledger_.tag(page) == kWarmedTag) warming_.take();
+    if ((ledger_.tag(page) & kWarmedTag) != 0) warming_.take();
     ledger_.issue(page, hint_expert_, 0, !issue);
     if (issue) issue_page(page, Destination::kDriver, to_fetch, first_range);
   }
