@@ -22,7 +22,7 @@ double towards(double goal, double value) { return value + std::clamp(goal - val
 
 BudgetSettings budget_settings(PrefetchBudget budget) {
   if (budget == PrefetchBudget::kFrugal) {
-    return {.threshold = {.first = 0.82, .least = 0.82, .most = 0.82},
+    return {.threshold = {.first = 0.82, .least = 0.82},
             .small_share = {.first = 0.7, .least = 0.37, .most = 0.9},
             .half_pages = {},
             .precision_low = 0.76,
@@ -31,7 +31,7 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
             .threshold_max = 0.95,
             .waste_share_max = 0.25};
   }
-  return {.threshold = {.first = 0.6, .least = 0.45, .most = 0.6},
+  return {.threshold = {.first = 0.6, .least = 0.45},
           .small_share = {},
           .half_pages = {.least = 1.4, .most = 8, .most_new = 2.2},
           .half_share_min = 0.7,
@@ -50,7 +50,7 @@ std::string_view prefetch_budget_name(PrefetchBudget budget) {
 double Threshold::of(uint32_t missing, double displaced, bool read_before) const {
   const BudgetSettings::HalfPages& half = settings_.half_pages;
   // Where guesses have been bad all along, none may cost more for that.
-  const double beyond = settings_.threshold_max - settings_.threshold.most;
+  const double beyond = settings_.threshold_max - settings_.threshold.first;
   const double room = beyond <= 0 ? 1 : std::clamp((settings_.threshold_max - value_) / beyond, 0.0, 1.0);
   const double most = half.usual + ((read_before ? half.most : half.most_new) - half.usual) * room;
   const double pages = std::clamp(half.usual / std::max(displaced, kDisplacedMin), half.least, most) * half_share_;
@@ -66,15 +66,14 @@ void Threshold::learn(bool used) {
   ++outcomes_;
   precision_ += ((used ? 1.0 : 0.0) - precision_) * precision_step();
   if (outcomes_ < kOutcomesFirst) return;
-  double goal = settings_.threshold.first;
+  double goal = settings_.threshold.first, half_step = kHalfShareStep;
   if (precision_ > settings_.precision_high) {
     goal = settings_.threshold.least;
     small_share_ = towards(settings_.small_share.least, small_share_);
   } else if (precision_ < settings_.precision_low) {
-    goal = settings_.threshold.most;
+    half_step = -kHalfShareStep;
     small_share_ = towards(settings_.small_share.most, small_share_);
   }
-  const double half_step = precision_ < settings_.precision_low ? -kHalfShareStep : kHalfShareStep;
   half_share_ = std::clamp(half_share_ + half_step, settings_.half_share_min, 1.0);
   if (precision_ < settings_.precision_min) {
     value_ = std::min(value_ + (settings_.precision_min - precision_) * kRise, settings_.threshold_max);

@@ -14,14 +14,21 @@ namespace foreshard::policy {
 enum class PrefetchBudget : uint8_t { kNormal, kFrugal };
 
 struct BudgetSettings {
-  // Where something begins, and how far it goes while precision is high or low.
+  // Of the probability, for a large request: where it begins, and goes back to while precision is not above
+  // precision_high.
+  struct Level {
+    double first = 0;
+    double least = 0;
+  };
+  Level threshold;
+  // Of that, at least, for a small one: where it begins, and how far it goes above precision_high and below
+  // precision_low; stays in between.
   struct Range {
     double first = 0;
-    double least = 0;  // above precision_high
-    double most = 0;   // below precision_low
+    double least = 0;
+    double most = 0;
   };
-  Range threshold;    // of the probability, for a large request; goes back in between
-  Range small_share;  // of that, at least, for a small one; stays in between
+  Range small_share;
   // A request that lacks so many pages is asked for half of the threshold: `usual` of them where what makes room is
   // worth what it usually is, in proportion fewer where it is worth more, and more where it is worth less.
   struct HalfPages {

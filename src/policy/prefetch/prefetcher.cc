@@ -108,7 +108,7 @@ void Prefetcher::learn() {
     if ((outcome.tag & kWarmedTag) != 0 && !outcome.late) warming_.outcome(outcome.used);
     const double probability = examples_[outcome.record].probability / double{FilterExample::kProbabilityMax};
     // What is refused for what came of others like it would never be known to be better than those.
-    if (outcome.shadow && (outcome.tag & kNoBetterTag) != 0) {
+    if (!outcome.shadow || (outcome.tag & kNoBetterTag) != 0) {
       if (outcome.late) {
         recalibration_.revise(probability);
       } else {
@@ -118,12 +118,10 @@ void Prefetcher::learn() {
     if (outcome.shadow) continue;
     const double stated = outcome.confidence / double{PrefetchLedger::kConfidenceMax};
     if (outcome.late) {
-      recalibration_.revise(probability);
       calibration_.revise(stated);
       threshold_.revise();
       continue;
     }
-    recalibration_.learn(probability, outcome.used);
     calibration_.add(stated, outcome.used);
     threshold_.learn(outcome.used);
     if (!outcome.used) budget_.waste();

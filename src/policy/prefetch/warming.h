@@ -79,9 +79,9 @@ class Warming {
 
   static BudgetSettings settings(BudgetSettings driver) {
     // It moves only where precision is below the minimum.
-    const auto alone = [](double first) { return BudgetSettings::Range{first, first, first}; };
-    driver.threshold = alone(driver.threshold.first * kThresholdShare);
-    driver.small_share = alone(driver.small_share.first);
+    const double threshold = driver.threshold.first * kThresholdShare, small = driver.small_share.first;
+    driver.threshold = {.first = threshold, .least = threshold};
+    driver.small_share = {.first = small, .least = small, .most = small};
     driver.half_share_min = 1;
     driver.precision_min = std::min(driver.precision_min, kPrecisionMin);
     return driver;

@@ -4,8 +4,8 @@
 //     1500,77,3,8192,4096,R
 //
 // op is R or `read`, M for a mapping of that range, which is taken for a read of it; W or `write`; O and every other
-// name touch no pages. size is negative of a call that failed; pid may be
-// empty. A file that is read or written is a volume of its own.
+// name touch no pages. size is negative of a call that failed; pid may be empty. A file
+// that is read or written is a volume of its own.
 #pragma once
 
 #include "policy/trace/line_reader.h"
