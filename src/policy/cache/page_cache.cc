@@ -13,10 +13,15 @@ namespace {
 
 constexpr uint8_t kUsesMax = 3;
 constexpr uint64_t kPagesPerRegion = 256;
-// Shares of the capacity: beyond its share, a queue gives up its oldest page before the others do. The paper gives
-// the small queue a tenth. Probation is wide, since prefetched pages come in bursts and need their time.
-constexpr uint64_t kSmallDivisor = 10;
-constexpr uint64_t kProbationDivisor = 2;
+// Of the capacity: beyond it the small queue gives up its oldest page before the main one does. The paper gives it a
+// tenth; what is used after it was prefetched comes through here too.
+constexpr double kSmallShare = 0.15;
+// A page is remembered while so many of its kind leave, of the capacity; and it would have been there with a little
+// more room while so few have.
+constexpr double kRememberedShare = 0.9, kJustLeftShare = 0.1;
+constexpr uint32_t kGhostNumbers = 1u << 30;
+
+uint64_t part(double share, uint64_t pages) { return static_cast<uint64_t>(share * static_cast<double>(pages)); }
 
 uint64_t scale(uint64_t hash, uint64_t bound) {
   return static_cast<uint64_t>((static_cast<unsigned __int128>(hash) * bound) >> 64);
@@ -46,7 +51,7 @@ void PageCache::allocate_metadata() {
   table_ = std::vector<Entry>(capacity_pages_ + capacity_pages_ * 2 / 3 + 2);
   slots_.resize(capacity_pages_);
   slots_.shrink_to_fit();
-  ghosts_ = std::vector<Ghost>(capacity_pages_);
+  ghosts_ = std::vector<Ghost>(capacity_pages_ * 2);
   region_counters_ = std::vector<uint32_t>(capacity_pages_ / 8 + 1);
 }
 
@@ -113,9 +118,10 @@ PageCache::Hit PageCache::find(uint64_t key) {
     return {};
   }
   ++statistics_.hits;
-  if (entry.queue == kProbation) [[unlikely]] {
-    first_use(entry);
-    return {data(entry.slot), true};
+  if (entry.queue <= kWritten) [[unlikely]] {
+    const bool prefetched = entry.queue == kProbation;
+    prefetched ? first_use(entry) : first_read(entry);
+    return {data(entry.slot), prefetched};
   }
   if (entry.uses < kUsesMax) ++entry.uses;
   return {data(entry.slot), false};
@@ -131,8 +137,16 @@ const std::byte* PageCache::peek(uint64_t key) const {
 void PageCache::first_use(Entry& entry) {
   ++statistics_.prefetched_used;
   --statistics_.prefetched_waiting;
-  unlink(kProbation, entry.slot);
-  entry.queue = take_ghost(entry.key) ? kMain : kSmall;
+  // It had to be fetched twice for want of room.
+  if (entry.again) missed(PageKind::kPrefetched, entry.key);
+  entry.again = false;
+  first_read(entry);
+}
+
+// From the queue where it waited into those of what is read.
+void PageCache::first_read(Entry& entry) {
+  unlink(entry.queue, entry.slot);
+  entry.queue = take_read_ghost(entry.key) ? kMain : kSmall;
   entry.uses = 0;
   push_newest(entry.queue, entry.slot);
 }
@@ -150,8 +164,9 @@ std::byte* PageCache::overwrite(uint64_t key) {
   if (entry.queue == kProbation) {
     waste(key, false);
     unlink(kProbation, entry.slot);
-    entry.queue = kSmall;
-    push_newest(kSmall, entry.slot);
+    entry.queue = kWritten;
+    entry.again = false;
+    push_newest(kWritten, entry.slot);
   }
   return data(entry.slot);
 }
@@ -172,16 +187,25 @@ std::byte* PageCache::insert_new(uint64_t key, Origin origin, uint64_t position)
     position = locate(key);
   }
   const uint32_t slot = take_slot();
-  Queue queue = kProbation;
-  if (origin == Origin::kPrefetch) {
-    ++statistics_.prefetched;
-    ++statistics_.prefetched_waiting;
-  } else {
-    queue = take_ghost(key) ? kMain : kSmall;
+  Entry entry{.key = key, .slot = slot};
+  switch (origin) {
+    case Origin::kPrefetch: {
+      ++statistics_.prefetched;
+      ++statistics_.prefetched_waiting;
+      const Ghost* ghost = find_ghost(key);
+      entry.queue = kProbation;
+      entry.again = ghost != nullptr && kind_of(*ghost) == PageKind::kPrefetched && just_left(*ghost);
+      break;
+    }
+    case Origin::kWrite: entry.queue = kWritten; break;
+    case Origin::kDemand:
+      if (const Ghost* ghost = find_ghost(key); ghost != nullptr && just_left(*ghost)) missed(kind_of(*ghost), key);
+      entry.queue = take_read_ghost(key) ? kMain : kSmall;
+      break;
   }
   slots_[slot].key = key;
-  table_[position] = Entry{.key = key, .slot = slot, .uses = 0, .queue = queue, .padding = 0};
-  push_newest(queue, slot);
+  table_[position] = entry;
+  push_newest(entry.queue, slot);
   ++region_counter(key);
   ++used_pages_;
   ++statistics_.inserted;
@@ -193,23 +217,35 @@ uint32_t PageCache::take_slot() {
   return std::exchange(free_, slots_[free_].newer);
 }
 
+PageKind PageCache::kind_of(const Ghost& ghost) { return static_cast<PageKind>(ghost.kind); }
+
+PageKind PageCache::kind_of(Queue queue) {
+  switch (queue) {
+    case kProbation: return PageKind::kPrefetched;
+    case kWritten: return PageKind::kWritten;
+    default: return PageKind::kRead;
+  }
+}
+
 void PageCache::make_room() {
-  if (queues_[kProbation].pages > capacity_pages_ / kProbationDivisor) return evict_oldest(kProbation);
+  const uint64_t read_pages = queues_[kSmall].pages + queues_[kMain].pages;
+  switch (shares_.most_beyond({queues_[kProbation].pages, queues_[kWritten].pages, read_pages}, capacity_pages_)) {
+    case PageKind::kPrefetched: return evict_oldest(kProbation);
+    case PageKind::kWritten: return evict_oldest(kWritten);
+    case PageKind::kRead: break;
+  }
+  const uint64_t small_most = part(kSmallShare, capacity_pages_);
   for (;;) {
-    const bool small_first = queues_[kSmall].pages > capacity_pages_ / kSmallDivisor || queues_[kMain].pages == 0;
-    if (small_first && queues_[kSmall].pages != 0) {
-      if (evict_from_small()) return;
-    } else if (queues_[kMain].pages != 0) {
-      if (evict_from_main()) return;
-    } else {
-      return evict_oldest(kProbation);
-    }
+    const bool small = queues_[kSmall].pages > small_most || queues_[kMain].pages == 0;
+    if (small ? evict_from_small() : evict_from_main()) return;
   }
 }
 
 void PageCache::evict_oldest(Queue queue) {
   ++statistics_.evicted;
-  drop(locate(slots_[queues_[queue].oldest].key), true);
+  const uint64_t key = slots_[queues_[queue].oldest].key;
+  remember_ghost(key, kind_of(queue));
+  drop(locate(key), true);
 }
 
 // Each look at the oldest page either evicts it, moves it on for good, or takes away one of its few uses, so that
@@ -225,7 +261,6 @@ bool PageCache::evict_from_small() {
     push_newest(kMain, slot);
     return false;
   }
-  remember_ghost(key);
   evict_oldest(kSmall);
   return true;
 }
@@ -260,32 +295,50 @@ void PageCache::drop(uint64_t position, bool evicted) {
 }
 
 // Ghosts lie where their hash says, a newer one replacing an older: the table forgets some early, and in return
-// needs no queue. One is believed for as many evictions as the main queue holds pages.
-void PageCache::remember_ghost(uint64_t key) {
+// needs no queue.
+void PageCache::remember_ghost(uint64_t key, PageKind kind) {
   const uint64_t hash = mix64(key);
-  ghosts_[scale(hash, ghosts_.size())] = {static_cast<uint32_t>(hash), ghost_stamp_++};
+  const auto number = static_cast<uint32_t>(kind);
+  left_[number] = left_[number] % (kGhostNumbers - 1) + 1;
+  ghosts_[scale(hash, ghosts_.size())] = {static_cast<uint32_t>(hash), number, left_[number]};
 }
 
-bool PageCache::take_ghost(uint64_t key) {
+// Null where there is none, or it is too old.
+const PageCache::Ghost* PageCache::find_ghost(uint64_t key) const {
   const uint64_t hash = mix64(key);
-  Ghost& ghost = ghosts_[scale(hash, ghosts_.size())];
-  if (ghost.stamp == 0 || ghost.fingerprint != static_cast<uint32_t>(hash)) return false;
-  const bool recent = fresh(ghost);
-  ghost = {};
-  return recent;
+  const Ghost& ghost = ghosts_[scale(hash, ghosts_.size())];
+  if (ghost.number == 0 || ghost.fingerprint != static_cast<uint32_t>(hash)) return nullptr;
+  return age(ghost) <= part(kRememberedShare, capacity_pages_) ? &ghost : nullptr;
 }
 
-bool PageCache::fresh(const Ghost& ghost) const {
-  return ghost_stamp_ - ghost.stamp <= capacity_pages_ - capacity_pages_ / kSmallDivisor;
+// Whether it had been read before it left, which is then forgotten.
+bool PageCache::take_read_ghost(uint64_t key) {
+  const Ghost* ghost = find_ghost(key);
+  if (ghost == nullptr) return false;
+  const bool read = kind_of(*ghost) == PageKind::kRead;
+  ghosts_[scale(mix64(key), ghosts_.size())] = {};
+  return read;
+}
+
+// How many of its kind have left since.
+uint64_t PageCache::age(const Ghost& ghost) const {
+  return (left_[ghost.kind] + kGhostNumbers - 1 - ghost.number) % (kGhostNumbers - 1);
+}
+
+bool PageCache::just_left(const Ghost& ghost) const { return age(ghost) <= part(kJustLeftShare, capacity_pages_); }
+
+// The pages of a request lie side by side, and it waits once.
+void PageCache::missed(PageKind kind, uint64_t key) {
+  const bool same_request = key == missed_last_ + 1;
+  missed_last_ = key;
+  if (!same_request) shares_.missed(kind, capacity_pages_);
 }
 
 bool PageCache::worth_inserting(uint64_t key) {
   if (capacity_pages_ == 0) return false;
   if (used_pages_ < capacity_pages_ || contains(key)) return true;
-  const uint64_t hash = mix64(key);
-  const Ghost& ghost = ghosts_[scale(hash, ghosts_.size())];
-  if (ghost.stamp != 0 && ghost.fingerprint == static_cast<uint32_t>(hash) && fresh(ghost)) return true;
-  remember_ghost(key);
+  if (find_ghost(key) != nullptr) return true;
+  remember_ghost(key, PageKind::kRead);
   return false;
 }
 

@@ -1,6 +1,8 @@
 // PageCache: a read cache of 4 KiB pages under opaque 64-bit keys, with a byte bound. Pages lie in one arena that
-// the kernel fills as it is touched; replacement is S3-FIFO (Yang et al., SOSP 2023), which resists scans, with a
-// third queue in front: prefetched pages wait there, on probation, until their first use.
+// the kernel fills as it is touched; replacement is S3-FIFO (Yang et al., SOSP 2023), which resists scans, with two
+// more queues in front: prefetched pages wait in one, on probation, until their first use, written ones in the other
+// until they are read. How much room each kind of page has follows what is asked for again after it had to go
+// (RoomShares).
 //
 // Owner: a driver or a replica server, one executor. It stores what it is told; that a fill is not older than a
 // write is for its owner to ensure (FillGuard). Pointers that it hands out stay good until the next call that is
@@ -19,6 +21,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "policy/cache/room_shares.h"
 
 namespace foreshard::policy {
 
@@ -44,8 +47,8 @@ class PageCache {
     explicit operator bool() const { return data != nullptr; }
   };
 
-  // An upper bound: 1/0.6 entries of 16 bytes, a slot of 16, a ghost of 8, a share of the region counters.
-  static constexpr uint64_t kMetadataBytesPerPage = 56;
+  // An upper bound: 1/0.6 entries of 16 bytes, a slot of 16, two ghosts of 8, a share of the region counters.
+  static constexpr uint64_t kMetadataBytesPerPage = 64;
   // The arena is addressed by 32-bit slots: 8 TiB at most.
   static constexpr uint64_t kCapacityBytesMax = (uint64_t{1} << 31) * kPageBytes;
 
@@ -99,7 +102,7 @@ class PageCache {
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
-  enum Queue : uint8_t { kProbation, kSmall, kMain, kQueues };
+  enum Queue : uint8_t { kProbation, kWritten, kSmall, kMain, kQueues };
 
   // One open-addressing entry: what a hit needs lies in one cache line.
   struct Entry {
@@ -107,7 +110,8 @@ class PageCache {
     uint32_t slot = kNone;
     uint8_t uses = 0;  // since it was last considered for eviction, capped
     Queue queue = kSmall;
-    uint16_t padding = 0;
+    bool again = false;  // prefetched soon after it had left unused
+    uint8_t padding = 0;
   };
   static_assert(sizeof(Entry) == 16);
   struct Slot {
@@ -119,11 +123,13 @@ class PageCache {
     uint32_t newest = kNone, oldest = kNone;
     uint64_t pages = 0;
   };
-  // A page that left the small queue lately and should come back into the main one.
+  // A page that left lately. One that had been read should come back into the main queue.
   struct Ghost {
     uint32_t fingerprint = 0;
-    uint32_t stamp = 0;
+    uint32_t kind : 2 = 0;
+    uint32_t number : 30 = 0;  // how many of its kind had left by then, modulo 2^30; 0: none
   };
+  static_assert(sizeof(Ghost) == 8);
 
   uint64_t home(uint64_t key) const;
   uint64_t locate(uint64_t key) const;  // the key's entry, or the empty one where it would go
@@ -139,10 +145,16 @@ class PageCache {
   bool evict_from_main();
   void drop(uint64_t position, bool evicted);  // entry, slot and counts of a page that leaves
   void first_use(Entry& entry);
+  void first_read(Entry& entry);
   void waste(uint64_t key, bool evicted);
-  void remember_ghost(uint64_t key);
-  bool take_ghost(uint64_t key);
-  bool fresh(const Ghost& ghost) const;
+  static PageKind kind_of(Queue queue);
+  static PageKind kind_of(const Ghost& ghost);
+  void remember_ghost(uint64_t key, PageKind kind);
+  const Ghost* find_ghost(uint64_t key) const;
+  bool take_read_ghost(uint64_t key);
+  uint64_t age(const Ghost& ghost) const;
+  bool just_left(const Ghost& ghost) const;
+  void missed(PageKind kind, uint64_t key);
   void allocate_metadata();
   void compact_slots(uint64_t pages);
   std::byte* insert_new(uint64_t key, Origin origin, uint64_t position);
@@ -155,9 +167,11 @@ class PageCache {
   std::vector<Ghost> ghosts_;
   std::vector<uint32_t> region_counters_;  // by hash of key / 256: how many pages are cached; 0 lets a range skip
   std::array<List, kQueues> queues_;
-  uint32_t free_ = kNone;     // slots given back
-  uint64_t untouched_ = 0;    // slots from here on were never used
-  uint32_t ghost_stamp_ = 1;  // counts the pages remembered
+  uint32_t free_ = kNone;                    // slots given back
+  uint64_t untouched_ = 0;                   // slots from here on were never used
+  std::array<uint32_t, kPageKinds> left_{};  // pages of each kind that have been remembered
+  RoomShares shares_;
+  uint64_t missed_last_ = UINT64_MAX;  // what shares_ was told of last
   std::function<void(uint64_t, bool)> on_wasted_;
   OnEvicted on_evicted_;
   PageCacheStatistics statistics_;

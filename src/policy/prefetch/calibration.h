@@ -59,8 +59,11 @@ class Calibration {
 };
 
 // Recalibration: corrects probabilities by what came of those stated before: the filter is taught with whether a page
-// is read soon, which differs from whether a prefetched page is used before it leaves. By bins of the probability, each
-// forgetting, and believing the filter until it has seen enough.
+// is read soon, which differs from whether a prefetched page is used before it leaves; and single pages, of which there
+// are many guesses to choose from, come true less often than what is chosen of requests of many pages. So by bins of
+// the probability, and on top of that by the size of the request, each believing what is above it until it has seen
+// enough, and forgetting. The pages of a request come out alike: all n of them count like the square root of n in what
+// is common to all sizes, as in the filter, and like one within their size.
 class Recalibration {
  public:
   static constexpr uint32_t kBins = 16;
@@ -70,33 +73,54 @@ class Recalibration {
   };
   using Bins = std::array<Bin, kBins>;
 
-  // Both of the same page: what the filter said, and what came of it.
-  void learn(double probability, bool used) {
+  // All of the same page: what the filter said, the bit width of the pages of its request, and what came of it.
+  void learn(double probability, uint32_t pages_width, bool used) {
+    const double outcome = used ? 1.0 : 0.0;
+    Bin& sized = sized_[size_of(pages_width)][place(probability)];
+    teach(sized, 1 / pages(pages_width), outcome - common(probability), kSizedMemory);
     Bin& bin = bins_[place(probability)];
-    bin.samples = std::min(bin.samples + 1, kMemory);
-    bin.bias += ((used ? 1.0 : 0.0) - probability - bin.bias) / bin.samples;
+    teach(bin, 1 / std::sqrt(pages(pages_width)), outcome - probability, kMemory);
   }
   // One taught as not used was used after all.
-  void revise(double probability) {
-    Bin& bin = bins_[place(probability)];
-    bin.bias += 1 / std::max(bin.samples, 1.0);
+  void revise(double probability, uint32_t pages_width) {
+    amend(sized_[size_of(pages_width)][place(probability)], 1 / pages(pages_width));
+    amend(bins_[place(probability)], 1 / std::sqrt(pages(pages_width)));
   }
-  double correct(double probability) const {
-    const Bin& bin = bins_[place(probability)];
-    return std::clamp(probability + bin.bias * bin.samples / (bin.samples + kDoubt), 0.0, 1.0);
+  double correct(double probability, uint32_t pages_width) const {
+    const Bin& sized = sized_[size_of(pages_width)][place(probability)];
+    return std::clamp(common(probability) + believed(sized, kSizedDoubt), 0.0, 1.0);
   }
+  // What is common to all sizes; the rest is soon learned again.
   const Bins& bins() const { return bins_; }
   void restore(const Bins& bins) {
     for (uint32_t i = 0; i < kBins; ++i) {
-      const bool sound = bins[i].samples >= 0 && bins[i].samples <= kMemory && std::abs(bins[i].bias) <= 1;
-      bins_[i] = sound ? bins[i] : Bin{};
+      const bool sound = bins[i].samples >= 0 && std::abs(bins[i].bias) <= 1;
+      bins_[i] = sound ? Bin{std::min(bins[i].samples, kMemory), bins[i].bias} : Bin{};
     }
+    sized_ = {};
   }
 
  private:
-  static constexpr double kMemory = 8000, kDoubt = 96;
+  static constexpr uint32_t kSizes = 10;
+  static constexpr double kMemory = 2000, kDoubt = 150;
+  static constexpr double kSizedMemory = 1000, kSizedDoubt = 100;
+
   static uint32_t place(double probability) { return std::min(static_cast<uint32_t>(probability * kBins), kBins - 1); }
+  static uint32_t size_of(uint32_t pages_width) { return std::min(pages_width, kSizes - 1); }
+  // The least of that width.
+  static double pages(uint32_t pages_width) { return std::ldexp(1.0, static_cast<int>(std::max(pages_width, 1u)) - 1); }
+  static double believed(const Bin& bin, double doubt) { return bin.bias * bin.samples / (bin.samples + doubt); }
+  double common(double probability) const {
+    return std::clamp(probability + believed(bins_[place(probability)], kDoubt), 0.0, 1.0);
+  }
+  static void teach(Bin& bin, double share, double wrong, double memory) {
+    bin.samples = std::min(bin.samples + share, memory);
+    bin.bias += share / std::max(bin.samples, share) * (wrong - bin.bias);
+  }
+  static void amend(Bin& bin, double share) { bin.bias += share / std::max(bin.samples, share); }
+
   Bins bins_{};
+  std::array<Bins, kSizes> sized_{};
 };
 
 }  // namespace foreshard::policy

@@ -1,7 +1,10 @@
-// Shows that the calibration error and the Brier score are what one gets by hand.
+// Shows that the calibration error and the Brier score are what one gets by hand, and that probabilities are corrected
+// by what came of them, apart for small and large requests.
 #include "policy/prefetch/calibration.h"
 
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "base/random.h"
 
@@ -52,6 +55,62 @@ TEST(Calibration, OneWhoSpeaksTheTruthHasNoErrorAndBeatsTheBaseRate) {
   EXPECT_LT(calibration.ece(), 0.01);
   EXPECT_NEAR(calibration.brier(), 1.0 / 6, 0.005);  // the mean of p (1 - p)
   EXPECT_NEAR(calibration.brier_base(), 0.25, 0.005);
+}
+
+TEST(Recalibration, SaysWhatItIsToldUntilItKnowsBetter) {
+  Recalibration recalibration;
+  EXPECT_EQ(recalibration.correct(0.7, 1), 0.7);
+  recalibration.learn(0.7, 1, false);
+  EXPECT_NEAR(recalibration.correct(0.7, 1), 0.7, 0.02);
+}
+
+TEST(Recalibration, CorrectsSmallAndLargeRequestsApart) {
+  Recalibration recalibration;
+  Random random(5);
+  for (int i = 0; i < 4000; ++i) {
+    recalibration.learn(0.7, 1, random.chance(0.4));
+    const bool used = random.chance(0.9);
+    for (int page = 0; page < 16; ++page) recalibration.learn(0.7, 5, used);
+  }
+  EXPECT_NEAR(recalibration.correct(0.7, 1), 0.4, 0.08);
+  EXPECT_NEAR(recalibration.correct(0.7, 5), 0.9, 0.08);
+  EXPECT_EQ(recalibration.correct(0.2, 5), 0.2);  // of which nothing is known
+  // What is common to all sizes goes on in another one.
+  Recalibration other;
+  other.restore(recalibration.bins());
+  EXPECT_GT(other.correct(0.7, 1), 0.45);
+  EXPECT_LT(other.correct(0.7, 5), 0.85);
+}
+
+// A request's pages come out alike: else one large request that came to nothing would belie a hundred that did not.
+TEST(Recalibration, ALargeRequestSaysLittleMoreThanASmallOne) {
+  Recalibration recalibration;
+  for (int request = 0; request < 100; ++request)
+    for (int page = 0; page < 256; ++page) recalibration.learn(0.9, 9, request % 10 != 0);
+  const double before = recalibration.correct(0.9, 9);
+  for (int page = 0; page < 256; ++page) recalibration.learn(0.9, 9, false);
+  EXPECT_GT(recalibration.correct(0.9, 9), before - 0.03);
+}
+
+TEST(Recalibration, WhatIsUsedAfterAllCountsAsUsed) {
+  Recalibration recalibration;
+  for (int i = 0; i < 3000; ++i) {
+    recalibration.learn(0.8, 1, false);
+    recalibration.revise(0.8, 1);
+  }
+  EXPECT_GT(recalibration.correct(0.8, 1), 0.9);
+}
+
+TEST(Recalibration, WhatMakesNoSenseIsNotTakenOver) {
+  Recalibration::Bins bins{};
+  bins.fill({.samples = std::nan(""), .bias = 0.5});
+  bins[1] = {.samples = 1e9, .bias = 0.5};
+  bins[2] = {.samples = 1e9, .bias = -3};
+  Recalibration recalibration;
+  recalibration.restore(bins);
+  EXPECT_EQ(recalibration.correct(0.01, 1), 0.01);
+  EXPECT_NEAR(recalibration.correct(0.07, 1), 0.57, 0.05);
+  EXPECT_EQ(recalibration.correct(0.15, 1), 0.15);
 }
 
 }  // namespace

@@ -106,13 +106,14 @@ void Prefetcher::learn() {
     if (outcome.expert == hint_expert_) continue;
     if (!outcome.late) filter_.learn(examples_[outcome.record], outcome.used);
     if ((outcome.tag & kWarmedTag) != 0 && !outcome.late) warming_.outcome(outcome.used);
-    const double probability = examples_[outcome.record].probability / double{FilterExample::kProbabilityMax};
+    const FilterExample& example = examples_[outcome.record];
+    const double probability = example.probability / double{FilterExample::kProbabilityMax};
     // What is refused for what came of others like it would never be known to be better than those.
     if (!outcome.shadow || (outcome.tag & kNoBetterTag) != 0) {
       if (outcome.late) {
-        recalibration_.revise(probability);
+        recalibration_.revise(probability, example.pages_width);
       } else {
-        recalibration_.learn(probability, outcome.used);
+        recalibration_.learn(probability, example.pages_width, outcome.used);
       }
     }
     if (outcome.shadow) continue;
@@ -303,7 +304,7 @@ void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag) {
   const Proposal& page = proposals_.pages()[proposal];
   Weighed& weighed = weighed_[proposal];
   weighed.example.probability = static_cast<uint8_t>(weighed.probability * FilterExample::kProbabilityMax + 0.5f);
-  const double stated = recalibration_.correct(weighed.probability);
+  const double stated = recalibration_.correct(weighed.probability, weighed.example.pages_width);
   const auto confidence = static_cast<uint8_t>(stated * PrefetchLedger::kConfidenceMax + 0.5);
   const auto expert = static_cast<uint8_t>(page.opinion[0].source / 2);
   if ((ledger_.tag(page.page) & kWarmedTag) != 0) warming_.take();
@@ -358,7 +359,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     if (warming) {  // the rest of a request is worth nothing in the cache without its front
     } else if (decision.probability < decision.threshold) {
       if (decision.verdict == kFetched) decision.verdict = kImprobable;
-    } else if (recalibration_.correct(decision.probability) < displacement_.worth()) {
+    } else if (recalibration_.correct(decision.probability, weighed_[i].example.pages_width) < displacement_.worth()) {
       decision.verdict = kNoBetter;
       weighed_[i].no_better = true;
       displacement_.refused();
