@@ -16,9 +16,7 @@ constexpr double kThresholdStep = 1.0 / 16384;
 constexpr double kHalfShareStep = 1.0 / 8192;
 constexpr double kDisplacedMin = 1e-6;
 
-double towards(double goal, double value, double step = kThresholdStep) {
-  return value + std::clamp(goal - value, -step, step);
-}
+double towards(double goal, double value) { return value + std::clamp(goal - value, -kThresholdStep, kThresholdStep); }
 
 }  // namespace
 
@@ -37,9 +35,7 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
           .small_share = {},
           .half_pages = {.least = 1.4, .most = 8, .most_new = 2.2},
           .half_share_min = 0.7,
-          .half_share_max = 1.5,
           .precision_low = 0.62,
-          .precision_good = 0.66,
           .precision_high = 0.8,
           .precision_min = 0.35,
           .threshold_max = 1.3,
@@ -57,8 +53,7 @@ double Threshold::of(uint32_t missing, double displaced, bool read_before) const
   const double beyond = settings_.threshold_max - settings_.threshold.first;
   const double room = beyond <= 0 ? 1 : std::clamp((settings_.threshold_max - value_) / beyond, 0.0, 1.0);
   const double most = half.usual + ((read_before ? half.most : half.most_new) - half.usual) * room;
-  const double share = read_before ? half_share_ : std::min(half_share_, 1.0);
-  const double pages = std::clamp(half.usual / std::max(displaced, kDisplacedMin), half.least, most) * share;
+  const double pages = std::clamp(half.usual / std::max(displaced, kDisplacedMin), half.least, most) * half_share_;
   const double large = 1 + kLargeShare * std::log2(std::max(missing / kLargePages, 1.0));
   return std::min(value_ * large * std::max(missing / (pages + missing), small_share_), kSure);
 }
@@ -67,23 +62,19 @@ double Threshold::precision_step() const {
   return std::max(kPrecisionStep, 1.0 / static_cast<double>(std::max<uint64_t>(outcomes_, 1)));
 }
 
-double Threshold::half_goal() const {
-  if (precision_ < settings_.precision_low) return settings_.half_share_min;
-  return precision_ > settings_.precision_good ? settings_.half_share_max : 1;
-}
-
 void Threshold::learn(bool used) {
   ++outcomes_;
   precision_ += ((used ? 1.0 : 0.0) - precision_) * precision_step();
   if (outcomes_ < kOutcomesFirst) return;
-  double goal = settings_.threshold.first;
+  double goal = settings_.threshold.first, half_step = kHalfShareStep;
   if (precision_ > settings_.precision_high) {
     goal = settings_.threshold.least;
     small_share_ = towards(settings_.small_share.least, small_share_);
   } else if (precision_ < settings_.precision_low) {
+    half_step = -kHalfShareStep;
     small_share_ = towards(settings_.small_share.most, small_share_);
   }
-  half_share_ = towards(half_goal(), half_share_, kHalfShareStep);
+  half_share_ = std::clamp(half_share_ + half_step, settings_.half_share_min, 1.0);
   if (precision_ < settings_.precision_min) {
     value_ = std::min(value_ + (settings_.precision_min - precision_) * kRise, settings_.threshold_max);
   } else {
@@ -98,7 +89,7 @@ void Threshold::restore(double value, double precision, uint64_t outcomes) {
   value_ = std::clamp(value, settings_.threshold.least, settings_.threshold_max);
   precision_ = precision;
   outcomes_ = std::min(outcomes, kOutcomesMax);
-  if (outcomes_ >= kOutcomesFirst) half_share_ = half_goal();
+  if (outcomes_ >= kOutcomesFirst && precision < settings_.precision_low) half_share_ = settings_.half_share_min;
 }
 
 WasteBudget::WasteBudget(double share) : share_(share), tokens_(share > 0 ? kTokensFirst : 0) {}

@@ -36,10 +36,8 @@ struct BudgetSettings {
     double most = 2, most_new = 2;  // the second for what was not read before: most of that is read once only
   };
   HalfPages half_pages;
-  // Of that, while precision is low: so guesses go first, and large requests stay; and while it is good, of what was
-  // read before, which is the better known.
-  double half_share_min = 1, half_share_max = 1;
-  double precision_low = 0, precision_good = 1, precision_high = 1;
+  double half_share_min = 1;  // of that, while precision is low: so guesses go first, and large requests stay
+  double precision_low = 0, precision_high = 1;
   double precision_min = 0;  // below it the threshold rises beyond all that, up to threshold_max
   double threshold_max = 0;
   uint32_t stream_window_pages = 0;  // that a young stream looks ahead; more guesses (SequentialPredictor)
@@ -72,7 +70,6 @@ class Threshold {
   // from so many pages on each doubling is asked for so much more.
   static constexpr double kLargePages = 64, kLargeShare = 0.2;
   double precision_step() const;
-  double half_goal() const;
 
   BudgetSettings settings_;
   double value_, small_share_, half_share_ = 1;

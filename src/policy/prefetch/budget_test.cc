@@ -80,23 +80,6 @@ TEST(Threshold, GoesDownWhereNearlyAllIsUsedAndUpWhereNextToNothingIsAndComesBac
   EXPECT_DOUBLE_EQ(threshold.value(), settings.threshold.first);
 }
 
-TEST(Threshold, WhereEnoughIsUsedItAsksLessOfWhatWasReadBeforeAndComesBack) {
-  const BudgetSettings settings = budget_settings(PrefetchBudget::kNormal);
-  Threshold threshold(settings);
-  const double one = threshold.of(1);
-  teach(threshold, 0.75, 100'000);
-  EXPECT_LT(threshold.of(1, 1, true), one * 0.8);
-  EXPECT_DOUBLE_EQ(threshold.of(1, 1, false), one);
-  Threshold taken(settings);
-  taken.restore(threshold.value(), threshold.precision(), threshold.outcomes());
-  EXPECT_DOUBLE_EQ(taken.of(1, 1, true), threshold.of(1, 1, true));
-  teach(threshold, 0.64, 100'000);
-  EXPECT_DOUBLE_EQ(threshold.of(1, 1, true), one);
-  Threshold frugal(budget_settings(PrefetchBudget::kFrugal));
-  teach(frugal, 0.77, 100'000);
-  EXPECT_DOUBLE_EQ(frugal.of(1, 1, true), frugal.of(1, 1, false));
-}
-
 // What is spared there are guesses at single pages: a large request that is probable enough pays as it did.
 TEST(Threshold, WhereTooLittleIsUsedItAsksMoreOfSmallRequestsAndComesBack) {
   const BudgetSettings settings = budget_settings(PrefetchBudget::kNormal);
