@@ -62,8 +62,8 @@ class Calibration {
 // is read soon, which differs from whether a prefetched page is used before it leaves; and single pages, of which there
 // are many guesses to choose from, come true less often than what is chosen of requests of many pages. So by bins of
 // the probability, and on top of that by the size of the request, each believing what is above it until it has seen
-// enough, and forgetting. The pages of a request come out alike: all n of them count like the square root of n in what
-// is common to all sizes, as in the filter, and like one within their size.
+// enough, and forgetting. The pages of a request come out alike: all n of them count like n^.4 single ones in what is
+// common to all sizes, and like one within their size.
 class Recalibration {
  public:
   static constexpr uint32_t kBins = 16;
@@ -77,14 +77,14 @@ class Recalibration {
   void learn(double probability, uint32_t pages_width, bool used) {
     const double outcome = used ? 1.0 : 0.0;
     Bin& sized = sized_[size_of(pages_width)][place(probability)];
-    teach(sized, 1 / pages(pages_width), outcome - common(probability), kSizedMemory);
+    teach(sized, kSizedShares[size_of(pages_width)], outcome - common(probability), kSizedMemory);
     Bin& bin = bins_[place(probability)];
-    teach(bin, 1 / std::sqrt(pages(pages_width)), outcome - probability, kMemory);
+    teach(bin, kCommonShares[size_of(pages_width)], outcome - probability, kMemory);
   }
   // One taught as not used was used after all.
   void revise(double probability, uint32_t pages_width) {
-    amend(sized_[size_of(pages_width)][place(probability)], 1 / pages(pages_width));
-    amend(bins_[place(probability)], 1 / std::sqrt(pages(pages_width)));
+    amend(sized_[size_of(pages_width)][place(probability)], kSizedShares[size_of(pages_width)]);
+    amend(bins_[place(probability)], kCommonShares[size_of(pages_width)]);
   }
   double correct(double probability, uint32_t pages_width) const {
     const Bin& sized = sized_[size_of(pages_width)][place(probability)];
@@ -103,12 +103,16 @@ class Recalibration {
  private:
   static constexpr uint32_t kSizes = 10;
   static constexpr double kMemory = 2000, kDoubt = 150;
-  static constexpr double kSizedMemory = 1000, kSizedDoubt = 100;
+  static constexpr double kSizedMemory = 1000, kSizedDoubt = 60;
+
+  // For how many single pages a page counts: n^-.6 and 1/n, where n is the least of that width.
+  static constexpr std::array<double, kSizes> kCommonShares = {1,      1,      0.6598, 0.4353, 0.2872,
+                                                               0.1895, 0.1250, 0.0825, 0.0544, 0.0359};
+  static constexpr std::array<double, kSizes> kSizedShares = {1,        1,        1.0 / 2,  1.0 / 4,   1.0 / 8,
+                                                              1.0 / 16, 1.0 / 32, 1.0 / 64, 1.0 / 128, 1.0 / 256};
 
   static uint32_t place(double probability) { return std::min(static_cast<uint32_t>(probability * kBins), kBins - 1); }
   static uint32_t size_of(uint32_t pages_width) { return std::min(pages_width, kSizes - 1); }
-  // The least of that width.
-  static double pages(uint32_t pages_width) { return std::ldexp(1.0, static_cast<int>(std::max(pages_width, 1u)) - 1); }
   static double believed(const Bin& bin, double doubt) { return bin.bias * bin.samples / (bin.samples + doubt); }
   double common(double probability) const {
     return std::clamp(probability + believed(bins_[place(probability)], kDoubt), 0.0, 1.0);

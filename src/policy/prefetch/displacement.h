@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 
 #include "base/random.h"
@@ -28,24 +29,25 @@ class Displacement {
     ring_[next_ % kFollowed] = {page, now};
     place = {page, ++next_};
   }
-  // `missed`: some page of it was not in the cache.
+  // A request of so many pages; `missed`: some page of it was not in the cache.
   void read(uint64_t first_page, uint64_t pages, bool missed, uint64_t now, uint64_t horizon) {
     spacing_ = horizon / kFollowed;
     if (next_ == oldest_) return;
     for (; oldest_ != next_ && ring_[oldest_ % kFollowed].time + horizon < now; ++oldest_) {
       Place& place = table_[place_of(ring_[oldest_ % kFollowed].page)];
-      if (place.number == oldest_ + 1) settle(place, false, false);
+      if (place.number == oldest_ + 1) settle(place, false, 0);
     }
+    const double lost = missed ? 1 / weight(pages) : 0;
     for (uint64_t page = first_page; page < first_page + std::min(pages, kPagesMax); ++page) {
       if (!sampled(page)) continue;
       Place& place = table_[place_of(page)];
-      if (place.number != 0 && place.page == page) settle(place, true, missed);
+      if (place.number != 0 && place.page == page) settle(place, true, lost);
     }
   }
-  // From which probability of being used before it leaves a page is worth what it displaces: somewhat more than that
-  // one's, since it is the best of many guesses. But what is nearly sure comes next, and the other one later, if at
-  // all.
-  double worth() const { return std::min(kGain * lost_, kSure); }
+  // From which probability of being used before it leaves a page whose request lacks so many is worth what it
+  // displaces: somewhat more than that one's, since it is the best of many guesses. But what is nearly sure comes next,
+  // and the other one later, if at all.
+  double worth(uint64_t missing) const { return std::min(kGain * lost_ * weight(missing), kSure); }
   // The share that was read, also where the request found all that it read; until enough is seen, one that is usual.
   double share() const { return share_ + kUsualShare * kDoubt / static_cast<double>(seen_ + kDoubt); }
   static constexpr double kUsualShare = 0.155;
@@ -71,21 +73,25 @@ class Displacement {
     uint64_t number = 0;  // in ring_, plus one; 0: free
   };
 
+  // The pages of a request spare one wait together, so that each is worth the less, the more there are. Not in full
+  // proportion: a request rarely lacks all that it reads.
+  static double weight(uint64_t pages) { return std::sqrt(static_cast<double>(std::max<uint64_t>(pages, 1))); }
   static bool sampled(uint64_t page) { return mix64(page) % kSampledOf == 0; }
   static uint64_t place_of(uint64_t page) { return mix64(page) >> 32 & (kPlaces - 1); }
-  void settle(Place& place, bool used, bool missed) {
+  void settle(Place& place, bool used, double lost) {
     place.number = 0;
     seen_ = std::min(seen_ + 1, kMemory);
     const double step = 1 / static_cast<double>(seen_ + kDoubt);
     share_ += ((used ? 1.0 : 0.0) - share_) * step;
-    lost_ += ((missed ? 1.0 : 0.0) - lost_) * step;
+    lost_ += (lost - lost_) * step;
   }
 
   std::array<Left, kFollowed> ring_{};
   std::array<Place, kPlaces> table_{};  // by hash; of two that meet in a place the second one is not followed
   uint64_t oldest_ = 0, next_ = 0;
   uint64_t spacing_ = 0, follow_at_ = 0;
-  double share_ = 0, lost_ = 0;
+  double share_ = 0;  // that was read
+  double lost_ = 0;   // that was read by a request that had to wait, by weight
   uint64_t seen_ = 0;
 };
 

@@ -21,14 +21,14 @@ double worth_of(Displacement& displacement, double share, uint64_t after, uint64
     if (random.chance(share)) displacement.read(left.front(), 1, missed, now, within);
     left.pop_front();
   }
-  return displacement.worth();
+  return displacement.worth(1);
 }
 
 TEST(Displacement, NothingDisplacedIsWorthNothing) {
   Displacement displacement;
-  EXPECT_EQ(displacement.worth(), 0);
+  EXPECT_EQ(displacement.worth(1), 0);
   displacement.read(0, 1000, true, 5, 10);
-  EXPECT_EQ(displacement.worth(), 0);
+  EXPECT_EQ(displacement.worth(1), 0);
 }
 
 TEST(Displacement, IsTheShareThatIsReadInTime) {
@@ -36,6 +36,21 @@ TEST(Displacement, IsTheShareThatIsReadInTime) {
     Displacement displacement;
     EXPECT_NEAR(worth_of(displacement, share, 100, 500, 100'000), 1.25 * share, 0.08) << share;
   }
+}
+
+// All of its pages together spare one wait.
+TEST(Displacement, APageOfALargeRequestIsWorthLessThanASingleOne) {
+  Displacement displacement;
+  Random random(3);
+  constexpr uint64_t kPages = 64, kAfter = 40;
+  for (uint64_t request = 0; request < 20'000; ++request) {
+    const uint64_t now = request * kPages;
+    for (uint64_t page = now; page < now + kPages; ++page) displacement.evicted(page, page);
+    if (request >= kAfter && random.chance(0.5)) displacement.read(now - kAfter * kPages, kPages, true, now, 5000);
+  }
+  const double large = displacement.worth(kPages);
+  EXPECT_NEAR(large, 0.625, 0.1);
+  EXPECT_NEAR(displacement.worth(1), large / 8, 1e-9);
 }
 
 // What comes back in time by being fetched ahead again costs nobody a wait.
@@ -74,9 +89,9 @@ TEST(Displacement, IsForgottenWhereNothingIsDisplacedAnyMore) {
   Displacement displacement;
   const double worth = worth_of(displacement, 0.5, 100, 500, 100'000);
   for (int i = 0; i < 10'000; ++i) displacement.refused();
-  EXPECT_GT(displacement.worth(), worth * 0.9);
+  EXPECT_GT(displacement.worth(1), worth * 0.9);
   for (int i = 0; i < 5'000'000; ++i) displacement.refused();
-  EXPECT_LT(displacement.worth(), worth * 0.05);
+  EXPECT_LT(displacement.worth(1), worth * 0.05);
 }
 
 }  // namespace

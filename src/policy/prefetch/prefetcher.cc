@@ -359,7 +359,8 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     if (warming) {  // the rest of a request is worth nothing in the cache without its front
     } else if (decision.probability < decision.threshold) {
       if (decision.verdict == kFetched) decision.verdict = kImprobable;
-    } else if (recalibration_.correct(decision.probability, weighed_[i].example.pages_width) < displacement_.worth()) {
+    } else if (recalibration_.correct(decision.probability, weighed_[i].example.pages_width) <
+               displacement_.worth(pages[i].missing)) {
       decision.verdict = kNoBetter;
       weighed_[i].no_better = true;
       displacement_.refused();
