@@ -33,4 +33,9 @@ inline uint64_t mix64(uint64_t x) {
   return x ^ (x >> 31);
 }
 
+// A well mixed hash brought evenly into [0, bound), by its upper bits.
+inline uint64_t spread(uint64_t hash, uint64_t bound) {
+  return static_cast<uint64_t>((static_cast<unsigned __int128>(hash) * bound) >> 64);
+}
+
 }  // namespace foreshard

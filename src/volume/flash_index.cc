@@ -10,10 +10,6 @@ namespace {
 
 constexpr uint64_t kPagesPerRegion = 256;
 
-uint64_t scale(uint64_t hash, uint64_t bound) {
-  return static_cast<uint64_t>((static_cast<unsigned __int128>(hash) * bound) >> 64);
-}
-
 }  // namespace
 
 FlashIndex::FlashIndex(uint32_t slots)
@@ -22,7 +18,7 @@ FlashIndex::FlashIndex(uint32_t slots)
       checksums_(slots),
       region_counters_(slots / 8 + 1) {}
 
-uint64_t FlashIndex::home(uint64_t page) const { return scale(mix64(page), table_.size()); }
+uint64_t FlashIndex::home(uint64_t page) const { return spread(mix64(page), table_.size()); }
 
 uint64_t FlashIndex::locate(uint64_t page) const {
   uint64_t position = home(page);
@@ -33,7 +29,7 @@ uint64_t FlashIndex::locate(uint64_t page) const {
 }
 
 uint32_t& FlashIndex::region_counter(uint64_t page) {
-  return region_counters_[scale(mix64(page / kPagesPerRegion), region_counters_.size())];
+  return region_counters_[spread(mix64(page / kPagesPerRegion), region_counters_.size())];
 }
 
 void FlashIndex::insert(uint64_t page, uint32_t slot, uint32_t checksum) {

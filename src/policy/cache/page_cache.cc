@@ -13,19 +13,10 @@ namespace {
 
 constexpr uint8_t kUsesMax = 3;
 constexpr uint64_t kPagesPerRegion = 256;
-// Of the capacity: beyond it the small queue gives up its oldest page before the main one does. The paper gives it a
-// tenth; what is used after it was prefetched comes through here too.
+// Of the capacity, and never more than half of what is read: beyond it the small queue gives up its oldest page before
+// the main one does. The paper gives it a tenth; what is used after it was prefetched comes through here too.
 constexpr double kSmallShare = 0.15;
-// A page is remembered while so many of its kind leave, of the capacity; and it would have been there with a little
-// more room while so few have.
-constexpr double kRememberedShare = 0.9, kJustLeftShare = 0.1;
-constexpr uint32_t kGhostNumbers = 1u << 30;
-
 uint64_t part(double share, uint64_t pages) { return static_cast<uint64_t>(share * static_cast<double>(pages)); }
-
-uint64_t scale(uint64_t hash, uint64_t bound) {
-  return static_cast<uint64_t>((static_cast<unsigned __int128>(hash) * bound) >> 64);
-}
 
 std::byte* map_arena(uint64_t pages) {
   void* memory =
@@ -51,11 +42,11 @@ void PageCache::allocate_metadata() {
   table_ = std::vector<Entry>(capacity_pages_ + capacity_pages_ * 2 / 3 + 2);
   slots_.resize(capacity_pages_);
   slots_.shrink_to_fit();
-  ghosts_ = std::vector<Ghost>(capacity_pages_ * 2);
+  ghosts_.reset(capacity_pages_);
   region_counters_ = std::vector<uint32_t>(capacity_pages_ / 8 + 1);
 }
 
-uint64_t PageCache::home(uint64_t key) const { return scale(mix64(key), table_.size()); }
+uint64_t PageCache::home(uint64_t key) const { return spread(mix64(key), table_.size()); }
 
 uint64_t PageCache::locate(uint64_t key) const {
   uint64_t position = home(key);
@@ -83,7 +74,7 @@ void PageCache::remove_entry(uint64_t position) {
 }
 
 uint32_t& PageCache::region_counter(uint64_t key) {
-  return region_counters_[scale(mix64(key / kPagesPerRegion), region_counters_.size())];
+  return region_counters_[spread(mix64(key / kPagesPerRegion), region_counters_.size())];
 }
 
 void PageCache::push_newest(Queue queue, uint32_t slot) {
@@ -138,7 +129,7 @@ void PageCache::first_use(Entry& entry) {
   ++statistics_.prefetched_used;
   --statistics_.prefetched_waiting;
   // It had to be fetched twice for want of room.
-  if (entry.again) missed(PageKind::kPrefetched, entry.key);
+  if (entry.again) too_small(PageKind::kPrefetched, entry.key);
   entry.again = false;
   first_read(entry);
 }
@@ -146,7 +137,7 @@ void PageCache::first_use(Entry& entry) {
 // From the queue where it waited into those of what is read.
 void PageCache::first_read(Entry& entry) {
   unlink(entry.queue, entry.slot);
-  entry.queue = take_read_ghost(entry.key) ? kMain : kSmall;
+  entry.queue = came_back(entry.key) ? kMain : kSmall;
   entry.uses = 0;
   push_newest(entry.queue, entry.slot);
 }
@@ -183,7 +174,7 @@ std::byte* PageCache::insert(uint64_t key, Origin origin) {
 
 std::byte* PageCache::insert_new(uint64_t key, Origin origin, uint64_t position) {
   if (used_pages_ == capacity_pages_) {
-    make_room();
+    make_room(capacity_pages_);
     position = locate(key);
   }
   const uint32_t slot = take_slot();
@@ -192,15 +183,15 @@ std::byte* PageCache::insert_new(uint64_t key, Origin origin, uint64_t position)
     case Origin::kPrefetch: {
       ++statistics_.prefetched;
       ++statistics_.prefetched_waiting;
-      const Ghost* ghost = find_ghost(key);
+      const std::optional<Ghosts::Found> ghost = ghosts_.find(key);
       entry.queue = kProbation;
-      entry.again = ghost != nullptr && kind_of(*ghost) == PageKind::kPrefetched && just_left(*ghost);
+      entry.again = ghost && ghost->how == Gone::kUnused && ghost->near;
       break;
     }
     case Origin::kWrite: entry.queue = kWritten; break;
     case Origin::kDemand:
-      if (const Ghost* ghost = find_ghost(key); ghost != nullptr && just_left(*ghost)) missed(kind_of(*ghost), key);
-      entry.queue = take_read_ghost(key) ? kMain : kSmall;
+      missed(key);
+      entry.queue = came_back(key) ? kMain : kSmall;
       break;
   }
   slots_[slot].key = key;
@@ -217,34 +208,25 @@ uint32_t PageCache::take_slot() {
   return std::exchange(free_, slots_[free_].newer);
 }
 
-PageKind PageCache::kind_of(const Ghost& ghost) { return static_cast<PageKind>(ghost.kind); }
-
-PageKind PageCache::kind_of(Queue queue) {
-  switch (queue) {
-    case kProbation: return PageKind::kPrefetched;
-    case kWritten: return PageKind::kWritten;
-    default: return PageKind::kRead;
-  }
-}
-
-void PageCache::make_room() {
+// Down to one page less than would fill the capacity, which may be another one soon.
+void PageCache::make_room(uint64_t capacity_pages) {
   const uint64_t read_pages = queues_[kSmall].pages + queues_[kMain].pages;
-  switch (shares_.most_beyond({queues_[kProbation].pages, queues_[kWritten].pages, read_pages}, capacity_pages_)) {
-    case PageKind::kPrefetched: return evict_oldest(kProbation);
-    case PageKind::kWritten: return evict_oldest(kWritten);
+  switch (shares_.most_beyond({queues_[kProbation].pages, queues_[kWritten].pages, read_pages}, capacity_pages)) {
+    case PageKind::kPrefetched: return evict_oldest(kProbation, Gone::kUnused);
+    case PageKind::kWritten: return evict_oldest(kWritten, Gone::kUnread);
     case PageKind::kRead: break;
   }
-  const uint64_t small_most = part(kSmallShare, capacity_pages_);
+  const uint64_t small_most = std::min(part(kSmallShare, capacity_pages), read_pages / 2);
   for (;;) {
     const bool small = queues_[kSmall].pages > small_most || queues_[kMain].pages == 0;
     if (small ? evict_from_small() : evict_from_main()) return;
   }
 }
 
-void PageCache::evict_oldest(Queue queue) {
+void PageCache::evict_oldest(Queue queue, Gone how) {
   ++statistics_.evicted;
   const uint64_t key = slots_[queues_[queue].oldest].key;
-  remember_ghost(key, kind_of(queue));
+  ghosts_.remember(key, how);
   drop(locate(key), true);
 }
 
@@ -261,7 +243,7 @@ bool PageCache::evict_from_small() {
     push_newest(kMain, slot);
     return false;
   }
-  evict_oldest(kSmall);
+  evict_oldest(kSmall, Gone::kFromSmall);
   return true;
 }
 
@@ -274,7 +256,7 @@ bool PageCache::evict_from_main() {
     push_newest(kMain, slot);
     return false;
   }
-  evict_oldest(kMain);
+  evict_oldest(kMain, Gone::kFromMain);
   return true;
 }
 
@@ -294,51 +276,39 @@ void PageCache::drop(uint64_t position, bool evicted) {
   --used_pages_;
 }
 
-// Ghosts lie where their hash says, a newer one replacing an older: the table forgets some early, and in return
-// needs no queue.
-void PageCache::remember_ghost(uint64_t key, PageKind kind) {
-  const uint64_t hash = mix64(key);
-  const auto number = static_cast<uint32_t>(kind);
-  left_[number] = left_[number] % (kGhostNumbers - 1) + 1;
-  ghosts_[scale(hash, ghosts_.size())] = {static_cast<uint32_t>(hash), number, left_[number]};
+// Whether it was asked for while it was remembered from the small queue, or from outside; what it was is forgotten.
+bool PageCache::came_back(uint64_t key) {
+  const std::optional<Ghosts::Found> ghost = ghosts_.find(key);
+  if (!ghost) return false;
+  ghosts_.forget(key);
+  return ghost->how == Gone::kFromSmall || ghost->how == Gone::kRefused;
 }
 
-// Null where there is none, or it is too old.
-const PageCache::Ghost* PageCache::find_ghost(uint64_t key) const {
-  const uint64_t hash = mix64(key);
-  const Ghost& ghost = ghosts_[scale(hash, ghosts_.size())];
-  if (ghost.number == 0 || ghost.fingerprint != static_cast<uint32_t>(hash)) return nullptr;
-  return age(ghost) <= part(kRememberedShare, capacity_pages_) ? &ghost : nullptr;
+// A page had to be read: whose room was too small?
+void PageCache::missed(uint64_t key) {
+  const std::optional<Ghosts::Found> ghost = ghosts_.find(key);
+  if (!ghost || !ghost->near) return;
+  switch (ghost->how) {
+    case Gone::kUnused: return too_small(PageKind::kPrefetched, key);
+    case Gone::kUnread: return too_small(PageKind::kWritten, key);
+    case Gone::kFromSmall:
+    case Gone::kFromMain: return too_small(PageKind::kRead, key);
+    case Gone::kRefused: return;  // no room would have kept it
+  }
 }
-
-// Whether it had been read before it left, which is then forgotten.
-bool PageCache::take_read_ghost(uint64_t key) {
-  const Ghost* ghost = find_ghost(key);
-  if (ghost == nullptr) return false;
-  const bool read = kind_of(*ghost) == PageKind::kRead;
-  ghosts_[scale(mix64(key), ghosts_.size())] = {};
-  return read;
-}
-
-// How many of its kind have left since.
-uint64_t PageCache::age(const Ghost& ghost) const {
-  return (left_[ghost.kind] + kGhostNumbers - 1 - ghost.number) % (kGhostNumbers - 1);
-}
-
-bool PageCache::just_left(const Ghost& ghost) const { return age(ghost) <= part(kJustLeftShare, capacity_pages_); }
 
 // The pages of a request lie side by side, and it waits once.
-void PageCache::missed(PageKind kind, uint64_t key) {
-  const bool same_request = key == missed_last_ + 1;
-  missed_last_ = key;
+void PageCache::too_small(PageKind kind, uint64_t key) {
+  const bool same_request = last_missed_ && key == *last_missed_ + 1;
+  last_missed_ = key;
   if (!same_request) shares_.missed(kind, capacity_pages_);
 }
 
 bool PageCache::worth_inserting(uint64_t key) {
   if (capacity_pages_ == 0) return false;
   if (used_pages_ < capacity_pages_ || contains(key)) return true;
-  if (find_ghost(key) != nullptr) return true;
-  remember_ghost(key, PageKind::kRead);
+  if (ghosts_.find(key)) return true;
+  ghosts_.remember(key, Gone::kRefused);
   return false;
 }
 
@@ -409,7 +379,7 @@ void PageCache::compact_slots(uint64_t pages) {
 void PageCache::set_capacity(uint64_t capacity_bytes) {
   const uint64_t pages = std::min(capacity_bytes, kCapacityBytesMax) / kPageBytes;
   if (pages == capacity_pages_) return;
-  while (used_pages_ > pages) make_room();
+  while (used_pages_ > pages) make_room(pages);
   if (capacity_pages_ != 0 && pages != 0) {
     if (pages < capacity_pages_) compact_slots(pages);
     void* memory = mremap(arena_, capacity_pages_ * kPageBytes, pages * kPageBytes, MREMAP_MAYMOVE);

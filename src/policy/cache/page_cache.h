@@ -18,9 +18,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "base/bytes.h"
+#include "policy/cache/ghosts.h"
 #include "policy/cache/room_shares.h"
 
 namespace foreshard::policy {
@@ -72,7 +74,7 @@ class PageCache {
   // queues (a prefetched one that is written over is wasted). Null only if the capacity is below one page.
   std::byte* insert(uint64_t key, Origin origin);
   // For a cache behind another one, which sees few pages twice: whether a page that was read on demand is worth its
-  // copy, because there is room or because it was asked about lately. If not, it is remembered.
+  // copy, because there is room or because it was there or was asked about lately. If not, it is remembered.
   bool worth_inserting(uint64_t key);
   // Where a cached page may be written over in place; null: not cached.
   std::byte* overwrite(uint64_t key);
@@ -123,14 +125,6 @@ class PageCache {
     uint32_t newest = kNone, oldest = kNone;
     uint64_t pages = 0;
   };
-  // A page that left lately. One that had been read should come back into the main queue.
-  struct Ghost {
-    uint32_t fingerprint = 0;
-    uint32_t kind : 2 = 0;
-    uint32_t number : 30 = 0;  // how many of its kind had left by then, modulo 2^30; 0: none
-  };
-  static_assert(sizeof(Ghost) == 8);
-
   uint64_t home(uint64_t key) const;
   uint64_t locate(uint64_t key) const;  // the key's entry, or the empty one where it would go
   void remove_entry(uint64_t position);
@@ -139,22 +133,17 @@ class PageCache {
   uint32_t take_slot();
   void push_newest(Queue queue, uint32_t slot);
   void unlink(Queue queue, uint32_t slot);
-  void make_room();
-  void evict_oldest(Queue queue);
+  void make_room(uint64_t capacity_pages);
+  void evict_oldest(Queue queue, Gone how);
   bool evict_from_small();
   bool evict_from_main();
   void drop(uint64_t position, bool evicted);  // entry, slot and counts of a page that leaves
   void first_use(Entry& entry);
   void first_read(Entry& entry);
   void waste(uint64_t key, bool evicted);
-  static PageKind kind_of(Queue queue);
-  static PageKind kind_of(const Ghost& ghost);
-  void remember_ghost(uint64_t key, PageKind kind);
-  const Ghost* find_ghost(uint64_t key) const;
-  bool take_read_ghost(uint64_t key);
-  uint64_t age(const Ghost& ghost) const;
-  bool just_left(const Ghost& ghost) const;
-  void missed(PageKind kind, uint64_t key);
+  bool came_back(uint64_t key);
+  void missed(uint64_t key);
+  void too_small(PageKind kind, uint64_t key);
   void allocate_metadata();
   void compact_slots(uint64_t pages);
   std::byte* insert_new(uint64_t key, Origin origin, uint64_t position);
@@ -164,14 +153,13 @@ class PageCache {
   std::byte* arena_ = nullptr;
   std::vector<Entry> table_;
   std::vector<Slot> slots_;
-  std::vector<Ghost> ghosts_;
+  Ghosts ghosts_;
   std::vector<uint32_t> region_counters_;  // by hash of key / 256: how many pages are cached; 0 lets a range skip
   std::array<List, kQueues> queues_;
-  uint32_t free_ = kNone;                    // slots given back
-  uint64_t untouched_ = 0;                   // slots from here on were never used
-  std::array<uint32_t, kPageKinds> left_{};  // pages of each kind that have been remembered
+  uint32_t free_ = kNone;   // slots given back
+  uint64_t untouched_ = 0;  // slots from here on were never used
   RoomShares shares_;
-  uint64_t missed_last_ = UINT64_MAX;  // what shares_ was told of last
+  std::optional<uint64_t> last_missed_;  // that shares_ was told of
   std::function<void(uint64_t, bool)> on_wasted_;
   OnEvicted on_evicted_;
   PageCacheStatistics statistics_;

@@ -35,7 +35,7 @@ class RoomShares {
     }
     return static_cast<PageKind>(most);
   }
-  // A request had to wait for what a little more room for its kind would have kept.
+  // Something was fetched, on demand or ahead of it, that a little more room for its kind would have kept.
   void missed(PageKind kind, uint64_t capacity_pages) {
     const double step =
         kPagesMoved / static_cast<double>(capacity_pages < kCapacityMin ? kCapacityMin : capacity_pages);

@@ -45,7 +45,7 @@ TEST(RoomShares, TheKindFurthestBeyondItsShareGives) {
   EXPECT_EQ(shares.most_beyond({650, 60, 290}, 1000), PageKind::kPrefetched);
   EXPECT_EQ(shares.most_beyond({590, 120, 290}, 1000), PageKind::kWritten);
   EXPECT_EQ(shares.most_beyond({500, 100, 400}, 1000), PageKind::kRead);
-  // Within its share each, as in a cache that was made smaller: the least within it, but never a kind without pages.
+  // Within its share each: the least within it, but never a kind without pages.
   EXPECT_EQ(shares.most_beyond({10, 90, 100}, 1000), PageKind::kWritten);
   EXPECT_EQ(shares.most_beyond({10, 0, 0}, 1000), PageKind::kPrefetched);
   EXPECT_EQ(shares.most_beyond({0, 0, 1}, 1000), PageKind::kRead);

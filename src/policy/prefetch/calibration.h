@@ -74,17 +74,20 @@ class Recalibration {
   using Bins = std::array<Bin, kBins>;
 
   // All of the same page: what the filter said, the bit width of the pages of its request, and what came of it.
-  void learn(double probability, uint32_t pages_width, bool used) {
+  // `for_all`: the others of its request are not followed, and it stands for them.
+  void learn(double probability, uint32_t pages_width, bool used, bool for_all = false) {
     const double outcome = used ? 1.0 : 0.0;
-    Bin& sized = sized_[size_of(pages_width)][place(probability)];
-    teach(sized, kSizedShares[size_of(pages_width)], outcome - common(probability), kSizedMemory);
-    Bin& bin = bins_[place(probability)];
-    teach(bin, kCommonShares[size_of(pages_width)], outcome - probability, kMemory);
+    const uint32_t size = size_of(pages_width);
+    const double pages = for_all ? 1 / kSizedShares[size] : 1;
+    teach(sized_[size][place(probability)], kSizedShares[size] * pages, outcome - common(probability), kSizedMemory);
+    teach(bins_[place(probability)], kCommonShares[size] * pages, outcome - probability, kMemory);
   }
   // One taught as not used was used after all.
-  void revise(double probability, uint32_t pages_width) {
-    amend(sized_[size_of(pages_width)][place(probability)], kSizedShares[size_of(pages_width)]);
-    amend(bins_[place(probability)], kCommonShares[size_of(pages_width)]);
+  void revise(double probability, uint32_t pages_width, bool for_all = false) {
+    const uint32_t size = size_of(pages_width);
+    const double pages = for_all ? 1 / kSizedShares[size] : 1;
+    amend(sized_[size][place(probability)], kSizedShares[size] * pages);
+    amend(bins_[place(probability)], kCommonShares[size] * pages);
   }
   double correct(double probability, uint32_t pages_width) const {
     const Bin& sized = sized_[size_of(pages_width)][place(probability)];
@@ -121,7 +124,9 @@ class Recalibration {
     bin.samples = std::min(bin.samples + share, memory);
     bin.bias += share / std::max(bin.samples, share) * (wrong - bin.bias);
   }
-  static void amend(Bin& bin, double share) { bin.bias += share / std::max(bin.samples, share); }
+  static void amend(Bin& bin, double share) {
+    bin.bias = std::min(bin.bias + share / std::max(bin.samples, share), 1.0);
+  }
 
   Bins bins_{};
   std::array<Bins, kSizes> sized_{};

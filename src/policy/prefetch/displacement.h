@@ -1,7 +1,8 @@
 // Displacement: what a page is worth that makes room for a prefetched one: the share of pages that left the cache
 // unused and were read all the same within the time that they had been there, by a request that had to wait. Where that
 // is high, as for random reads of a volume that is not much larger than the cache, a prefetched page may well be used,
-// and nothing is gained, since the one that had to go would have been used as well.
+// and nothing is gained, since the one that had to go would have been used as well. A page of a request of many counts
+// the less, since all of them together spare one wait.
 //
 // Forgets slowly; what is nearly sure passes in the meantime.
 //

@@ -108,12 +108,15 @@ void Prefetcher::learn() {
     if ((outcome.tag & kWarmedTag) != 0 && !outcome.late) warming_.outcome(outcome.used);
     const FilterExample& example = examples_[outcome.record];
     const double probability = example.probability / double{FilterExample::kProbabilityMax};
-    // What is refused for what came of others like it would never be known to be better than those.
-    if (!outcome.shadow || (outcome.tag & kNoBetterTag) != 0) {
+    // What is refused for what came of others like it would never be known to be better than those. One page of its
+    // request is followed, but where it went into the server's memory.
+    const bool refused = (outcome.tag & kNoBetterTag) != 0;
+    if (!outcome.shadow || refused) {
+      const bool for_all = refused && (outcome.tag & kWarmedTag) == 0;
       if (outcome.late) {
-        recalibration_.revise(probability, example.pages_width);
+        recalibration_.revise(probability, example.pages_width, for_all);
       } else {
-        recalibration_.learn(probability, example.pages_width, outcome.used);
+        recalibration_.learn(probability, example.pages_width, outcome.used, for_all);
       }
     }
     if (outcome.shadow) continue;
