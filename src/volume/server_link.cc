@@ -209,13 +209,24 @@ Task<void> ServerLink::run() {
 }
 
 Task<Result<void>> ServerLink::say_close(uint64_t deadline_ns) {
-  poked_.wake_all();  // one that is just coming back is tried now
-  const bool in_time = co_await wait_ready(deadline_ns);
-  if (!in_time) co_return fail(ErrorCode::kUnavailable, "server not connected", record_.id());
-  closing_ = true;
-  server::CloseRequest request{};
-  const ByteSpan control{reinterpret_cast<std::byte*>(&request), sizeof request};
-  CO_TRY_VOID(co_await call(server::kMethodClose, control, {}, {}, runtime_.now_ns() + kConnectTimeoutNs));
+  for (;;) {
+    poked_.wake_all();  // one that is just coming back is tried now
+    const bool in_time = co_await wait_ready(deadline_ns);
+    if (!in_time) co_return fail(ErrorCode::kUnavailable, "server not connected", record_.id());
+    closing_ = true;
+    const uint64_t session = session_;
+    server::CloseRequest request{};
+    const ByteSpan control{reinterpret_cast<std::byte*>(&request), sizeof request};
+    const Result<rpc::Reply> reply =
+        co_await call(server::kMethodClose, control, {}, {}, runtime_.now_ns() + kConnectTimeoutNs);
+    if (reply) break;
+    closing_ = false;
+    // The server may have been restarted since it was heard of last: then there is a new session to be closed.
+    const ErrorCode code = reply.error().code;
+    const bool lost = code == ErrorCode::kClosed || code == ErrorCode::kUnavailable;
+    if (!lost || runtime_.now_ns() >= deadline_ns) co_return fail(reply.error());
+    broken(session);
+  }
   // No new session after this one.
   give_up();
   co_return Result<void>();

@@ -283,6 +283,14 @@ TEST_F(UnansweredWrite, DetachWaitsForAServerThatIsComingBack) {
   EXPECT_TRUE(detached) << (detached ? "" : detached.error().message());
 }
 
+// Nor one that was started again so lately that the driver has not heard of it.
+TEST_F(UnansweredWrite, DetachClosesTheSessionOfAServerThatHasJustComeBack) {
+  world_.kill(server_, runtime::Crash::kProcess);
+  world_.restart(server_);
+  const Result<void> detached = done(client().driver->detach());
+  EXPECT_TRUE(detached) << (detached ? "" : detached.error().message());
+}
+
 // Given up while the server is being restored for it: neither forgotten nor applied behind a reader's back.
 TEST_F(UnansweredWrite, SeveralGivenUpAndAnInterruptedRestore) {
   give_up('b', server_, client_);
