@@ -208,7 +208,7 @@ uint32_t PageCache::take_slot() {
   return std::exchange(free_, slots_[free_].newer);
 }
 
-// Down to one page less than would fill the capacity, which may be another one soon.
+// Evicts one page: of the kind that is furthest beyond its share of so many pages, to which the cache may be shrinking.
 void PageCache::make_room(uint64_t capacity_pages) {
   const uint64_t read_pages = queues_[kSmall].pages + queues_[kMain].pages;
   switch (shares_.most_beyond({queues_[kProbation].pages, queues_[kWritten].pages, read_pages}, capacity_pages)) {
