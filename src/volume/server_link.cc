@@ -224,7 +224,7 @@ Task<Result<void>> ServerLink::say_close(uint64_t deadline_ns) {
     // The server may have been restarted since it was heard of last: then there is a new session to be closed.
     const ErrorCode code = reply.error().code;
     const bool lost = code == ErrorCode::kClosed || code == ErrorCode::kUnavailable;
-    if (!lost || runtime_.now_ns() >= deadline_ns) co_return fail(reply.error());
+    if (!lost || stopping_ || runtime_.now_ns() >= deadline_ns) co_return fail(reply.error());
     broken(session);
   }
   // No new session after this one.

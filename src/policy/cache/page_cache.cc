@@ -301,7 +301,7 @@ void PageCache::missed(uint64_t key) {
 void PageCache::too_small(PageKind kind, uint64_t key) {
   const bool same_request = last_missed_ && key == *last_missed_ + 1;
   last_missed_ = key;
-  if (!same_request) shares_.missed(kind, capacity_pages_);
+  if (!same_request) shares_.give(kind, capacity_pages_);
 }
 
 bool PageCache::worth_inserting(uint64_t key) {

@@ -112,6 +112,13 @@ struct Model {
   std::set<uint64_t> unused, wasted;
 };
 
+// Whether it was there; now it is.
+bool read(PageCache& cache, uint64_t key) {
+  if (cache.find(key)) return true;
+  cache.insert(key, Origin::kDemand);
+  return false;
+}
+
 // Behind another cache: what is asked for once leaves what is asked for again where it is.
 TEST(PageCache, FullItIsForPagesThatAreAskedForTwice) {
   PageCache cache(64 * kPageBytes);
@@ -192,11 +199,11 @@ TEST(PageCache, AScanLeavesTheWorkingSetAlone) {
   PageCache cache(1000 * kPageBytes);
   for (int round = 0; round < 3; ++round) {
     for (uint64_t key = 0; key < 500; ++key) {
-      if (!cache.find(key)) cache.insert(key, Origin::kDemand);
+      read(cache, key);
     }
   }
   for (uint64_t key = 100000; key < 110000; ++key) {
-    if (!cache.find(key)) cache.insert(key, Origin::kDemand);
+    read(cache, key);
   }
   uint64_t left = 0;
   for (uint64_t key = 0; key < 500; ++key) left += cache.contains(key);
@@ -210,11 +217,7 @@ TEST(PageCache, WhatIsWrittenAndNeverReadLeavesTheRoomToWhatIsRead) {
   for (int round = 0; round < 40; ++round) {
     hits = 0;
     for (uint64_t key = 0; key < 700; ++key) {
-      if (cache.find(key)) {
-        ++hits;
-      } else {
-        cache.insert(key, Origin::kDemand);
-      }
+      hits += read(cache, key);
       for (int i = 0; i < 2; ++i) cache.insert(written++, Origin::kWrite);
     }
   }
@@ -230,12 +233,8 @@ TEST(PageCache, WhatIsReadSoonAfterItWasWrittenGetsRoom) {
     cache.insert(key, Origin::kWrite);
     for (uint64_t once = 0; once < 2; ++once) cache.insert((2 * key + once) | uint64_t{1} << 40, Origin::kDemand);
     // Now and then sooner than that, as times of reading spread.
-    const uint64_t read = key - (key % 4 == 0 ? kLater / 8 * (1 + key / 4 % 8) : kLater);
-    if (cache.find(read)) {
-      hits += key >= 50000;
-    } else {
-      cache.insert(read, Origin::kDemand);
-    }
+    const bool hit = read(cache, key - (key % 4 == 0 ? kLater / 8 * (1 + key / 4 % 8) : kLater));
+    hits += hit && key >= 50000;
   }
   EXPECT_GE(hits, 7000u);
   cache.check();
@@ -270,7 +269,7 @@ TEST(PageCache, WhatIsPrefetchedTwiceForWantOfRoomGetsRoom) {
       cache.insert(key - kAhead + kAgain, Origin::kPrefetch);
       twice += key >= 50000;
     }
-    if (!cache.find(key - kAhead)) cache.insert(key - kAhead, Origin::kDemand);
+    read(cache, key - kAhead);
     cache.insert(key | uint64_t{1} << 40, Origin::kDemand);
   }
   EXPECT_LE(twice, 500u);
@@ -283,7 +282,7 @@ TEST(PageCache, AKindThatHadNoUseForRoomGetsItBack) {
   Random random(3);
   for (int i = 0; i < 200'000; ++i) {
     const uint64_t key = random.below(1 + random.below(3000));
-    if (!cache.find(key)) cache.insert(key, Origin::kDemand);
+    read(cache, key);
     cache.insert((uint64_t{1} << 50) + static_cast<uint64_t>(i), Origin::kPrefetch);
   }
   constexpr uint64_t kAhead = 250;
@@ -303,11 +302,8 @@ TEST(PageCache, OfALoopLargerThanItMuchStays) {
   uint64_t hits = 0;
   for (int round = 0; round < 60; ++round) {
     for (uint64_t key = 0; key < 1200; ++key) {
-      if (cache.find(key * 2)) {
-        hits += round >= 50;
-      } else {
-        cache.insert(key * 2, Origin::kDemand);
-      }
+      const bool hit = read(cache, key * 2);
+      hits += hit && round >= 50;
     }
   }
   EXPECT_GE(hits, 10u * 1200 * 4 / 10);
@@ -335,7 +331,7 @@ TEST(PageCache, MadeSmallerItKeepsWhatIsUsed) {
   PageCache cache(1000 * kPageBytes);
   for (int round = 0; round < 3; ++round) {
     for (uint64_t key = 0; key < 100; ++key) {
-      if (!cache.find(key)) cache.insert(key, Origin::kDemand);
+      read(cache, key);
     }
   }
   for (uint64_t key = 1000; key < 1100; ++key) cache.insert(key, Origin::kWrite);
@@ -356,11 +352,7 @@ TEST(PageCache, PrefetchedPagesThatNobodyUsesGiveWayToTheWorkingSet) {
   const auto round = [&] {
     hits = 0;
     for (uint64_t key = 0; key < 400; ++key) {
-      if (cache.find(key)) {
-        ++hits;
-      } else {
-        cache.insert(key, Origin::kDemand);
-      }
+      hits += read(cache, key);
       for (int i = 0; i < 4; ++i) cache.insert(100000 + prefetched++, Origin::kPrefetch);
     }
   };
@@ -405,7 +397,7 @@ TEST(PageCache, GrowingKeepsEveryPage) {
 
 TEST(PageCache, StaysWithinItsStatedMetadata) {
   // 5/3 entries and the two spare ones, a slot, two ghosts and an eighth of a counter.
-  const double bytes = 5.0 / 3 * 16 + 16 + 2 * 8 + 0.5;
+  const double bytes = 5.0 / 3 * 16 + 16 + Ghosts::kBytesPerPage + 0.5;
   EXPECT_LE(bytes + 1, static_cast<double>(PageCache::kMetadataBytesPerPage));
 }
 

@@ -7,8 +7,10 @@
 // Owner: a PageCache. Plain arithmetic, deterministic.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <limits>
 
 namespace foreshard::policy {
 
@@ -23,22 +25,18 @@ class RoomShares {
   // kind leaves free is for the others.
   PageKind most_beyond(const std::array<uint64_t, kPageKinds>& pages, uint64_t capacity_pages) const {
     uint32_t most = 0;
-    double most_by = 0;
-    bool found = false;
+    double most_by = -std::numeric_limits<double>::infinity();
     for (uint32_t kind = 0; kind < kPageKinds; ++kind) {
-      if (pages[kind] == 0) continue;
       const double by = static_cast<double>(pages[kind]) - shares_[kind] * static_cast<double>(capacity_pages);
-      if (found && by <= most_by) continue;
+      if (pages[kind] == 0 || by <= most_by) continue;
       most = kind;
       most_by = by;
-      found = true;
     }
     return static_cast<PageKind>(most);
   }
   // Something was fetched, on demand or ahead of it, that a little more room for its kind would have kept.
-  void missed(PageKind kind, uint64_t capacity_pages) {
-    const double step =
-        kPagesMoved / static_cast<double>(capacity_pages < kCapacityMin ? kCapacityMin : capacity_pages);
+  void give(PageKind kind, uint64_t capacity_pages) {
+    const double step = kPagesMoved / static_cast<double>(std::max(capacity_pages, kCapacityMin));
     for (double& share : shares_) share -= step * (share - kShareMin);
     shares_[static_cast<uint32_t>(kind)] += step * (1 - kPageKinds * kShareMin);
   }

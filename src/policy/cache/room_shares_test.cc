@@ -14,10 +14,10 @@ double sum(const RoomShares& shares) {
 TEST(RoomShares, WhatIsMissedGetsTheRoomOfTheOthers) {
   RoomShares shares;
   const double before = shares.share(PageKind::kWritten);
-  shares.missed(PageKind::kWritten, 1000);
+  shares.give(PageKind::kWritten, 1000);
   EXPECT_GT(shares.share(PageKind::kWritten), before);
   EXPECT_LE(shares.share(PageKind::kWritten), before + 2.0 / 1000);
-  for (int i = 0; i < 100000; ++i) shares.missed(PageKind::kWritten, 1000);
+  for (int i = 0; i < 100000; ++i) shares.give(PageKind::kWritten, 1000);
   EXPECT_GT(shares.share(PageKind::kWritten), 0.9);
   EXPECT_NEAR(sum(shares), 1, 1e-9);
 }
@@ -25,17 +25,17 @@ TEST(RoomShares, WhatIsMissedGetsTheRoomOfTheOthers) {
 TEST(RoomShares, NoKindLosesAllOfIt) {
   for (const uint64_t capacity : {0, 1, 15, 1000}) {
     RoomShares shares;
-    for (int i = 0; i < 100000; ++i) shares.missed(PageKind::kRead, capacity);
+    for (int i = 0; i < 100000; ++i) shares.give(PageKind::kRead, capacity);
     EXPECT_GT(shares.share(PageKind::kPrefetched), 0.03) << capacity;
     EXPECT_GT(shares.share(PageKind::kWritten), 0.03) << capacity;
-    for (int i = 0; i < 100000; ++i) shares.missed(PageKind::kPrefetched, capacity);
+    for (int i = 0; i < 100000; ++i) shares.give(PageKind::kPrefetched, capacity);
     EXPECT_GT(shares.share(PageKind::kPrefetched), 0.9) << capacity;
   }
 }
 
 TEST(RoomShares, RoomIsInProportionToWhatMoreOfItWouldSpare) {
   RoomShares shares;
-  for (int i = 0; i < 100000; ++i) shares.missed(i % 4 == 0 ? PageKind::kPrefetched : PageKind::kRead, 1000);
+  for (int i = 0; i < 100000; ++i) shares.give(i % 4 == 0 ? PageKind::kPrefetched : PageKind::kRead, 1000);
   const double ratio = shares.share(PageKind::kRead) / shares.share(PageKind::kPrefetched);
   EXPECT_NEAR(ratio, 3, 0.5);
 }
