@@ -119,12 +119,7 @@ Task<void> keep_outcome(ClientProcess& c, Task<Result<void>> work) {
   c.done = true;
 }
 
-Task<Result<void>> attach(ClientProcess& c) {
-  CreateOptions create;
-  create.name = "v";
-  create.size_bytes = 4 * kMiB;
-  create.volumelet_bytes = 4 * kMiB;
-  CO_TRY_VOID(co_await create_volume(c.runtime, *c.meta, std::move(create)));
+DriverOptions driver_options() {
   DriverOptions options;
   options.volume = "v";
   options.zone = "a";
@@ -132,8 +127,25 @@ Task<Result<void>> attach(ClientProcess& c) {
   options.prefetch = policy::PrefetchMode::kOff;
   options.io_timeout_ns = 5 * kSecondNs;
   options.retained_age_ns_max = 3600 * kSecondNs;  // flushes come when they are asked for
-  CO_TRY(c.driver, co_await Driver::attach(c.runtime, *c.meta, std::move(options)));
+  return options;
+}
+
+Task<Result<void>> attach(ClientProcess& c) {
+  CreateOptions create;
+  create.name = "v";
+  create.size_bytes = 4 * kMiB;
+  create.volumelet_bytes = 4 * kMiB;
+  CO_TRY_VOID(co_await create_volume(c.runtime, *c.meta, std::move(create)));
+  CO_TRY(c.driver, co_await Driver::attach(c.runtime, *c.meta, driver_options()));
   co_return Result<void>();
+}
+
+Task<void> take_over(ClientProcess& c, std::unique_ptr<Driver>& driver) {
+  DriverOptions options = driver_options();
+  options.force = true;
+  Result<std::unique_ptr<Driver>> attached = co_await Driver::attach(c.runtime, *c.meta, std::move(options));
+  EXPECT_TRUE(attached) << (attached ? "" : attached.error().message());
+  if (attached) driver = std::move(*attached);
 }
 
 // A region, a server and a driver, and what is done to them step by step.
@@ -289,6 +301,21 @@ TEST_F(UnansweredWrite, DetachClosesTheSessionOfAServerThatHasJustComeBack) {
   world_.restart(server_);
   const Result<void> detached = done(client().driver->detach());
   EXPECT_TRUE(detached) << (detached ? "" : detached.error().message());
+}
+
+// Taken over while its server was away: it says so.
+TEST_F(UnansweredWrite, DetachThatIsFencedMeanwhileEnds) {
+  world_.kill(server_, runtime::Crash::kProcess);
+  world_.run_for(kSecondNs);
+  std::unique_ptr<Driver> second;
+  client().runtime.executor().spawn(take_over(client(), second));
+  world_.run_for(kSecondNs);  // it has claimed the volume
+  world_.at(world_.now_ns() + kSecondNs, [this] { world_.restart(server_); });
+  const Result<void> detached = done(client().driver->detach());
+  ASSERT_FALSE(detached);
+  EXPECT_EQ(detached.error().code, ErrorCode::kFenced) << detached.error().message();
+  EXPECT_TRUE(world_.run_until([&] { return second != nullptr; }, world_.now_ns() + 60 * kSecondNs));
+  EXPECT_TRUE(done(second->detach()));
 }
 
 // Given up while the server is being restored for it: neither forgotten nor applied behind a reader's back.
