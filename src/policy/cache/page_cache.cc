@@ -16,6 +16,7 @@ constexpr uint64_t kPagesPerRegion = 256;
 // Of the capacity, and never more than half of what is read: beyond it the small queue gives up its oldest page before
 // the main one does. The paper gives it a tenth; what is used after it was prefetched comes through here too.
 constexpr double kSmallShare = 0.15;
+constexpr uint64_t kRequestPages = 32;  // what lies side by side is taken for requests of so many pages
 uint64_t part(double share, uint64_t pages) { return static_cast<uint64_t>(share * static_cast<double>(pages)); }
 
 std::byte* map_arena(uint64_t pages) {
@@ -297,11 +298,12 @@ void PageCache::missed(uint64_t key) {
   }
 }
 
-// The pages of a request lie side by side, and it waits once.
+// The pages of a request lie side by side, and it waits once; but so do those of a stream of small requests, of which
+// each waits. Where one ends and the next begins is not known here.
 void PageCache::too_small(PageKind kind, uint64_t key) {
-  const bool same_request = last_missed_ && key == *last_missed_ + 1;
+  missed_in_row_ = last_missed_ && key == *last_missed_ + 1 ? missed_in_row_ + 1 : 0;
   last_missed_ = key;
-  if (!same_request) shares_.give(kind, capacity_pages_);
+  if (missed_in_row_ % kRequestPages == 0) shares_.give(kind, capacity_pages_);
 }
 
 bool PageCache::worth_inserting(uint64_t key) {

@@ -159,7 +159,8 @@ class PageCache {
   uint32_t free_ = kNone;   // slots given back
   uint64_t untouched_ = 0;  // slots from here on were never used
   RoomShares shares_;
-  std::optional<uint64_t> last_missed_;  // that shares_ was told of
+  std::optional<uint64_t> last_missed_;  // for want of room for its kind
+  uint64_t missed_in_row_ = 0;           // so many side by side before it
   std::function<void(uint64_t, bool)> on_wasted_;
   OnEvicted on_evicted_;
   PageCacheStatistics statistics_;

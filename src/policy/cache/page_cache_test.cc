@@ -296,6 +296,24 @@ TEST(PageCache, AKindThatHadNoUseForRoomGetsItBack) {
   EXPECT_GE(used, 9000u);
 }
 
+// Large requests that come again later than the small queue lasts go into the main one as a whole: one page less, and
+// they are missed.
+TEST(PageCache, RequestsOfManyPagesComeBackWhole) {
+  constexpr uint64_t kRequests = 20, kPages = 32;
+  PageCache cache(1000 * kPageBytes);
+  uint64_t whole = 0, once = uint64_t{1} << 40;
+  for (int round = 0; round < 5; ++round) {
+    for (uint64_t request = 0; request < kRequests; ++request) {
+      uint64_t hits = 0;
+      for (uint64_t page = 0; page < kPages; ++page) hits += read(cache, request * 1000 + page);
+      whole += round >= 2 && hits == kPages;
+      for (uint64_t i = 0; i < kPages; ++i) read(cache, once++);
+    }
+  }
+  EXPECT_GE(whole, 3 * kRequests - 2);
+  cache.check();
+}
+
 // What does not fit is not all thrown away, as LRU would.
 TEST(PageCache, OfALoopLargerThanItMuchStays) {
   PageCache cache(1000 * kPageBytes);
