@@ -200,7 +200,7 @@ def desktop(disk, seconds):
     jobs = (
         lambda: f"cd /work/repository; git log --stat -n {pick.choice((5, 20, 60))} -- {often(pick, parts)}",
         lambda: f"cd /work/repository; git status; git diff --stat HEAD~{pick.randrange(1, 12)}",
-        lambda: f"cd /work/repository; grep -rn {often(pick, ('mutex', 'Result', 'page', 'TODO'))} src",
+        lambda: f"cd /work/repository; grep -rn {often(pick, ('mutex', 'Result', 'page', 'unlikely'))} src",
         lambda: f"/usr/bin/python3 -c 'import {often(pick, PYTHON_MODULES)}'",
         lambda: f"g++ -std=c++20 -fsyntax-only /work/{often(pick, (0, 1, 2))}.cc",
         lambda: f"gcc -O1 -c -o /tmp/a.o /work/c{often(pick, range(30))}.c",
