@@ -3,8 +3,9 @@
 // been there with more room for its kind.
 //
 // A ghost lies in the set that its hash says, eight in a cache line, where a newer one replaces the oldest: no queue is
-// needed, and hardly one in a hundred is forgotten early. With a place for each hash one in three was, so that pages of
-// one request went separate ways, of which one that is missed is enough. Its age is counted in pages that went like it.
+// needed, and of what went lately hardly one in a hundred is forgotten early. With a place for each hash one in three
+// was, and the pages of a large request that came back went separate ways, where one that is missed later makes the
+// whole request wait. Its age is counted in pages that went like it.
 //
 // Owner: a PageCache. Deterministic. Memory: kBytesPerPage for each page of the cache.
 #pragma once
