@@ -360,8 +360,6 @@ def main():
                 if prepare:
                     disk.limit(512)
                     prepare(disk)
-                os.sync()
-                pathlib.Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
                 disk.limit(memory)
                 with recorded(disk, args.out / f"{name}.csv"):
                     work(disk, args.seconds)
