@@ -346,7 +346,8 @@ def main():
     if unknown := [name for name in names if name not in WORKLOADS]:
         parser.error(f"no workload {', '.join(unknown)}; there are: {', '.join(WORKLOADS)}")
     if os.geteuid() != 0 or not (TRACING / "events/block").exists():
-        parser.error("it takes root, and block events in /sys/kernel/tracing")
+        parser.error("it takes root, and block events in /sys/kernel/tracing: "
+                     "mount -t tracefs nodev /sys/kernel/tracing")
     args.out.mkdir(parents=True, exist_ok=True)
     disk = Disk(args.out)
     disk.make()

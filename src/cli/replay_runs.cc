@@ -12,7 +12,7 @@ ReplayRuns::ReplayRuns(const policy::ReplayOptions& options, policy::PrefetchCho
 void ReplayRuns::add(const std::string& prefetch, policy::Replacement replacement) {
   policy::ReplayOptions options = options_;
   options.replacement = replacement;
-  Run run{prefetch, replacement, std::make_unique<policy::Replay>(options, runtime::thread_cpu_ns)};
+  Run run{prefetch, replacement, std::make_unique<policy::Replay>(options, runtime::monotonic_ns)};
   run.replay->set_prefetch(policy::make_replay_prefetch(prefetch, choice_, run.replay->view()));
   runs_.push_back(std::move(run));
 }

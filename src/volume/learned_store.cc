@@ -13,7 +13,7 @@ namespace {
 using runtime::Task;
 
 constexpr uint32_t kFormatVersion = 1;
-constexpr double kValueScale = 1024, kSquaresScale = 16, kBiasScale = 65536;
+constexpr double kValueScale = 1024, kSquaresScale = 16, kBiasScale = 65536, kSizedSamplesScale = 16;
 
 void pack_requests(const std::vector<policy::RecordedRequest>& requests, size_t from, bool timed,
                    meta::pb::LearnedState::Requests& to) {
@@ -57,9 +57,15 @@ void pack_filter(const policy::LearnedState& state, meta::pb::LearnedState& mess
     message.add_filter_value(static_cast<int32_t>(std::lround(weight.value * kValueScale)));
     message.add_filter_squares(static_cast<uint32_t>(std::lround(std::log2(weight.squares) * kSquaresScale)));
   }
-  for (const policy::Recalibration::Bin& bin : state.recalibration) {
+  for (const policy::Recalibration::Bin& bin : state.recalibration.common) {
     message.add_recalibration(static_cast<int32_t>(std::lround(bin.bias * kBiasScale)));
     message.add_recalibration_samples(static_cast<uint32_t>(bin.samples));
+  }
+  for (const policy::Recalibration::Bins& bins : state.recalibration.sized) {
+    for (const policy::Recalibration::Bin& bin : bins) {
+      message.add_sized_recalibration(static_cast<int32_t>(std::lround(bin.bias * kBiasScale)));
+      message.add_sized_recalibration_samples(static_cast<uint32_t>(std::lround(bin.samples * kSizedSamplesScale)));
+    }
   }
   message.set_budget(state.budget);
   message.set_threshold(state.threshold);
@@ -68,10 +74,11 @@ void pack_filter(const policy::LearnedState& state, meta::pb::LearnedState& mess
 }
 
 Result<void> unpack_filter(const meta::pb::LearnedState& message, policy::LearnedState& state) {
-  constexpr int kBins = policy::Recalibration::kBins;
-  const int weights = message.filter_place_size();
+  constexpr int kBins = policy::Recalibration::kBins, kSized = kBins * static_cast<int>(policy::Recalibration::kSizes);
+  const int weights = message.filter_place_size(), sized = message.sized_recalibration_size();
   if (message.filter_value_size() != weights || message.filter_squares_size() != weights ||
-      message.recalibration_size() != kBins || message.recalibration_samples_size() != kBins) {
+      message.recalibration_size() != kBins || message.recalibration_samples_size() != kBins ||
+      (sized != 0 && sized != kSized) || message.sized_recalibration_samples_size() != sized) {
     return fail(ErrorCode::kCorrupt, "what prefetching has learned", std::string("its lists do not fit each other"));
   }
   state.experts = message.experts();
@@ -85,8 +92,12 @@ Result<void> unpack_filter(const meta::pb::LearnedState& message, policy::Learne
                             static_cast<float>(std::exp2(message.filter_squares(i) / kSquaresScale))});
   }
   for (int i = 0; i < kBins; ++i) {
-    state.recalibration[static_cast<size_t>(i)] = {static_cast<double>(message.recalibration_samples(i)),
-                                                   message.recalibration(i) / kBiasScale};
+    state.recalibration.common[static_cast<size_t>(i)] = {static_cast<double>(message.recalibration_samples(i)),
+                                                          message.recalibration(i) / kBiasScale};
+  }
+  for (int i = 0; i < sized; ++i) {
+    state.recalibration.sized[static_cast<size_t>(i / kBins)][static_cast<size_t>(i % kBins)] = {
+        message.sized_recalibration_samples(i) / kSizedSamplesScale, message.sized_recalibration(i) / kBiasScale};
   }
   state.budget = message.budget();
   state.threshold = message.threshold();

@@ -24,9 +24,12 @@ policy::LearnedState random_state(uint64_t seed, size_t requests, size_t recordi
     state.filter.push_back({static_cast<uint16_t>(place), static_cast<float>(random.fraction() * 8 - 4),
                             static_cast<float>(1 + random.fraction() * 3999)});
   }
-  for (policy::Recalibration::Bin& bin : state.recalibration) {
-    bin = {static_cast<double>(random.below(400)), random.fraction() - 0.5};
-  }
+  const auto fill = [&random](policy::Recalibration::Bins& bins) {
+    for (policy::Recalibration::Bin& bin : bins)
+      bin = {static_cast<double>(random.below(400)), random.fraction() - 0.5};
+  };
+  fill(state.recalibration.common);
+  for (policy::Recalibration::Bins& bins : state.recalibration.sized) fill(bins);
   state.budget = "frugal";
   state.threshold = 0.7;
   state.precision = 0.55;
@@ -62,10 +65,15 @@ TEST(LearnedStore, ComesBackAsItWas) {
     EXPECT_NEAR(back->filter[i].value, state.filter[i].value, 1e-3);
     EXPECT_NEAR(back->filter[i].squares / state.filter[i].squares, 1, 0.03);
   }
-  for (size_t i = 0; i < state.recalibration.size(); ++i) {
-    EXPECT_NEAR(back->recalibration[i].bias, state.recalibration[i].bias, 1e-4);
-    EXPECT_EQ(back->recalibration[i].samples, state.recalibration[i].samples);
-  }
+  const auto expect_same = [](const policy::Recalibration::Bins& got, const policy::Recalibration::Bins& wanted) {
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      EXPECT_NEAR(got[i].bias, wanted[i].bias, 1e-4);
+      EXPECT_EQ(got[i].samples, wanted[i].samples);
+    }
+  };
+  expect_same(back->recalibration.common, state.recalibration.common);
+  for (size_t size = 0; size < state.recalibration.sized.size(); ++size)
+    expect_same(back->recalibration.sized[size], state.recalibration.sized[size]);
 }
 
 TEST(LearnedStore, TooMuchLosesItsOldestParts) {

@@ -67,11 +67,16 @@ class Calibration {
 class Recalibration {
  public:
   static constexpr uint32_t kBins = 16;
+  static constexpr uint32_t kSizes = 10;  // by bit width of the pages, the largest ones together
   struct Bin {
     double samples = 0;
     double bias = 0;
   };
   using Bins = std::array<Bin, kBins>;
+  struct Learned {
+    Bins common{};                     // to all sizes
+    std::array<Bins, kSizes> sized{};  // on top of it
+  };
 
   // All of the same page: what the filter said, the bit width of the pages of its request, and what came of it.
   // `for_all`: the others of its request are not followed, and it stands for them.
@@ -79,34 +84,34 @@ class Recalibration {
     const double outcome = used ? 1.0 : 0.0;
     const uint32_t size = size_of(pages_width);
     const double pages = for_all ? 1 / kSizedShares[size] : 1;
-    teach(sized_[size][place(probability)], kSizedShares[size] * pages, outcome - common(probability), kSizedMemory);
-    teach(bins_[place(probability)], kCommonShares[size] * pages, outcome - probability, kMemory);
+    teach(learned_.sized[size][place(probability)], kSizedShares[size] * pages, outcome - common(probability),
+          kSizedMemory);
+    teach(learned_.common[place(probability)], kCommonShares[size] * pages, outcome - probability, kMemory);
   }
   // One taught as not used was used after all.
   void revise(double probability, uint32_t pages_width, bool for_all = false) {
     const uint32_t size = size_of(pages_width);
     const double pages = for_all ? 1 / kSizedShares[size] : 1;
-    amend(sized_[size][place(probability)], kSizedShares[size] * pages);
-    amend(bins_[place(probability)], kCommonShares[size] * pages);
+    amend(learned_.sized[size][place(probability)], kSizedShares[size] * pages);
+    amend(learned_.common[place(probability)], kCommonShares[size] * pages);
   }
   double correct(double probability, uint32_t pages_width) const {
-    const Bin& sized = sized_[size_of(pages_width)][place(probability)];
+    const Bin& sized = learned_.sized[size_of(pages_width)][place(probability)];
     return std::clamp(common(probability) + believed(sized, kSizedDoubt), 0.0, 1.0);
   }
-  // What is common to all sizes; the rest is soon learned again.
-  const Bins& bins() const { return bins_; }
-  void restore(const Bins& bins) {
+  const Learned& learned() const { return learned_; }
+  // What makes no sense is left out.
+  void restore(const Learned& learned) {
     for (uint32_t i = 0; i < kBins; ++i) {
-      const bool sound = bins[i].samples >= 0 && std::abs(bins[i].bias) <= 1;
-      bins_[i] = sound ? Bin{std::min(bins[i].samples, kMemory), bins[i].bias} : Bin{};
+      learned_.common[i] = sound(learned.common[i], kMemory);
+      for (uint32_t size = 0; size < kSizes; ++size)
+        learned_.sized[size][i] = sound(learned.sized[size][i], kSizedMemory);
     }
-    sized_ = {};
   }
 
  private:
-  static constexpr uint32_t kSizes = 10;
-  static constexpr double kMemory = 2000, kDoubt = 150;
-  static constexpr double kSizedMemory = 1000, kSizedDoubt = 60;
+  static constexpr double kMemory = 5000, kDoubt = 150;
+  static constexpr double kSizedMemory = 3000, kSizedDoubt = 60;
 
   // For how many single pages a page counts: n^-.6 and 1/n, where n is the least of that width.
   static constexpr std::array<double, kSizes> kCommonShares = {1,      1,      0.6598, 0.4353, 0.2872,
@@ -116,9 +121,13 @@ class Recalibration {
 
   static uint32_t place(double probability) { return std::min(static_cast<uint32_t>(probability * kBins), kBins - 1); }
   static uint32_t size_of(uint32_t pages_width) { return std::min(pages_width, kSizes - 1); }
+  static Bin sound(const Bin& bin, double memory) {
+    const bool is_sound = bin.samples >= 0 && std::abs(bin.bias) <= 1;
+    return is_sound ? Bin{std::min(bin.samples, memory), bin.bias} : Bin{};
+  }
   static double believed(const Bin& bin, double doubt) { return bin.bias * bin.samples / (bin.samples + doubt); }
   double common(double probability) const {
-    return std::clamp(probability + believed(bins_[place(probability)], kDoubt), 0.0, 1.0);
+    return std::clamp(probability + believed(learned_.common[place(probability)], kDoubt), 0.0, 1.0);
   }
   static void teach(Bin& bin, double share, double wrong, double memory) {
     bin.samples = std::min(bin.samples + share, memory);
@@ -128,8 +137,7 @@ class Recalibration {
     bin.bias = std::min(bin.bias + share / std::max(bin.samples, share), 1.0);
   }
 
-  Bins bins_{};
-  std::array<Bins, kSizes> sized_{};
+  Learned learned_;
 };
 
 }  // namespace foreshard::policy

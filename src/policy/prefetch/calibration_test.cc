@@ -75,11 +75,10 @@ TEST(Recalibration, CorrectsSmallAndLargeRequestsApart) {
   EXPECT_NEAR(recalibration.correct(0.7, 1), 0.4, 0.08);
   EXPECT_NEAR(recalibration.correct(0.7, 5), 0.9, 0.08);
   EXPECT_EQ(recalibration.correct(0.2, 5), 0.2);  // of which nothing is known
-  // What is common to all sizes goes on in another one.
   Recalibration other;
-  other.restore(recalibration.bins());
-  EXPECT_GT(other.correct(0.7, 1), 0.45);
-  EXPECT_LT(other.correct(0.7, 5), 0.85);
+  other.restore(recalibration.learned());
+  EXPECT_EQ(other.correct(0.7, 1), recalibration.correct(0.7, 1));
+  EXPECT_EQ(other.correct(0.7, 5), recalibration.correct(0.7, 5));
 }
 
 // A request's pages come out alike: else one large request that came to nothing would belie a hundred that did not.
@@ -106,11 +105,16 @@ TEST(Recalibration, WhatMakesNoSenseIsNotTakenOver) {
   bins.fill({.samples = std::nan(""), .bias = 0.5});
   bins[1] = {.samples = 1e9, .bias = 0.5};
   bins[2] = {.samples = 1e9, .bias = -3};
+  Recalibration::Learned learned{.common = bins};
+  learned.sized[3] = bins;
   Recalibration recalibration;
-  recalibration.restore(bins);
+  recalibration.restore(learned);
   EXPECT_EQ(recalibration.correct(0.01, 1), 0.01);
   EXPECT_NEAR(recalibration.correct(0.07, 1), 0.57, 0.05);
   EXPECT_EQ(recalibration.correct(0.15, 1), 0.15);
+  EXPECT_EQ(recalibration.correct(0.01, 3), 0.01);
+  EXPECT_NEAR(recalibration.correct(0.07, 3), 1.0, 0.05);
+  EXPECT_EQ(recalibration.correct(0.15, 3), 0.15);
 }
 
 }  // namespace

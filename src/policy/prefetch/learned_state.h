@@ -20,7 +20,7 @@ struct LearnedState {
   std::string experts;  // names in the order of the filter's tables; the filter of others is not taken
   uint64_t filter_examples = 0;
   std::vector<FilterWeight> filter;
-  Recalibration::Bins recalibration{};
+  Recalibration::Learned recalibration;
   std::string budget;  // whose threshold it is; under another one it is not taken
   double threshold = 0, precision = 0;
   uint64_t outcomes = 0;           // that threshold and precision come from

@@ -516,7 +516,7 @@ LearnedState Prefetcher::learned() const {
   state.experts = expert_names();
   state.filter_examples = filter_.learned();
   state.filter = filter_.weights();
-  state.recalibration = recalibration_.bins();
+  state.recalibration = recalibration_.learned();
   state.budget = prefetch_budget_name(options_.budget);
   state.threshold = threshold_.value();
   state.precision = threshold_.precision();

@@ -301,7 +301,7 @@ TEST(Prefetcher, WhatWasNoBetterThanWhatItDisplacesIsFetchedAgainOnceItIs) {
   for (int i = 0; i < 100'000; ++i) volume.read(random.below(10'000), 1);
   LearnedState learned = volume.prefetcher->learned();
   for (size_t bin = Recalibration::kBins / 2; bin < Recalibration::kBins; ++bin) {
-    learned.recalibration[bin] = {.samples = 2000, .bias = -0.9};
+    learned.recalibration.common[bin] = {.samples = 2000, .bias = -0.9};
   }
   volume.prefetcher->restore(learned);
   EXPECT_LE(read_runs(volume, random, 1, 100, 4), 0.25);

@@ -11,8 +11,7 @@ namespace {
 static_assert(kTraceVolumeBytesMax / kPageBytes <= uint64_t{1} << kVolumePagesLog2);
 static_assert(uint64_t{kTraceVolumesMax} << kVolumePagesLog2 <= kPageNumbers);
 
-// Reading the clock of CPU time is a system call: one request of this many is measured, chosen at random so that no
-// period of the trace shows.
+// One request of this many is measured, chosen at random so that no period of the trace shows.
 constexpr uint64_t kMeasuredOneOf = 16;
 
 }  // namespace
@@ -23,9 +22,9 @@ RequestPages pages_of(const TraceRequest& request) {
   return {(uint64_t{request.volume} << kVolumePagesLog2) + first, static_cast<uint32_t>(last - first + 1)};
 }
 
-Replay::Replay(const ReplayOptions& options, CpuClock cpu_clock)
+Replay::Replay(const ReplayOptions& options, WorkClock work_clock)
     : options_(options),
-      cpu_clock_(std::move(cpu_clock)),
+      work_clock_(std::move(work_clock)),
       clock_cost_ns_(clock_cost()),
       cache_(make_replay_cache(options.replacement, options.cache_pages)),
       server_cache_(options.server_cache_pages) {
@@ -44,8 +43,8 @@ ReplayPrefetch::View Replay::view() const {
 uint64_t Replay::clock_cost() const {
   uint64_t least = UINT64_MAX;
   for (int i = 0; i < 32; ++i) {
-    const uint64_t before = cpu_clock_();
-    least = std::min(least, cpu_clock_() - before);
+    const uint64_t before = work_clock_();
+    least = std::min(least, work_clock_() - before);
   }
   return least;
 }

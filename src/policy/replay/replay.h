@@ -7,7 +7,8 @@
 // miss. Pages are counted apart, reads and writes alike. A prefetched page is used if a read finds it in the cache or
 // still on its way; one that left the cache, was overwritten, or was there unused in the end is wasted.
 //
-// Owner: who reads the trace. Pure: times are the trace's, the clock of CPU time is injected and decides nothing.
+// Owner: who reads the trace. Pure: times are the trace's, the clock that measures the work is injected and decides
+// nothing.
 //
 // Invariant: prefetched = used on time + used late + wasted + waiting + in flight, in pages.
 #pragma once
@@ -56,8 +57,8 @@ struct ReplayResult {
   uint64_t prefetched_pages = 0, used_pages = 0, late_pages = 0, wasted_pages = 0;  // late ones are used ones
   uint64_t unused_pages = 0;  // waiting in the cache or on their way in the end
   uint64_t server_ram_pages = 0, server_disk_pages = 0;
-  uint64_t warmed_pages = 0;  // read into the server's RAM ahead of demand
-  uint64_t predict_ns = 0, predict_accesses = 0;  // CPU of what was measured, and of how many requests
+  uint64_t warmed_pages = 0;                      // read into the server's RAM ahead of demand
+  uint64_t predict_ns = 0, predict_accesses = 0;  // of work that was measured, and of how many requests
   LatencyHistogram read_latency;
   PrefetchFacts facts;
 
@@ -84,8 +85,10 @@ RequestPages pages_of(const TraceRequest& request);
 
 class Replay {
  public:
-  using CpuClock = std::function<uint64_t()>;  // CPU time of this thread, in ns
-  Replay(const ReplayOptions& options, CpuClock cpu_clock);
+  // Steady, in ns, and cheap to read: around a call of a few microseconds, a system call would cost as much again, and
+  // more where it empties the processor's tables of addresses.
+  using WorkClock = std::function<uint64_t()>;
+  Replay(const ReplayOptions& options, WorkClock work_clock);
   // Before the first request; none means no prefetching.
   void set_prefetch(std::unique_ptr<ReplayPrefetch> prefetch) { prefetch_ = std::move(prefetch); }
   ReplayPrefetch::View view() const;
@@ -114,18 +117,20 @@ class Replay {
   void warm(PageRange range);
   uint64_t server_read_ns(uint64_t page);
   uint64_t clock_cost() const;
-  // Runs a call of prefetch_, and counts its CPU time where this request is one that is measured.
+  // Others had the processor in the meantime: no call takes so long by itself.
+  static constexpr uint64_t kInterruptedNs = 2'000'000;
+  // Runs a call of prefetch_, and counts its time where this request is one that is measured.
   template <class Call>
   void timed(Call call) {
     if (!measured_) return call();
-    const uint64_t before = cpu_clock_();
+    const uint64_t before = work_clock_();
     call();
-    const uint64_t spent = cpu_clock_() - before;
-    result_.predict_ns += spent - std::min(spent, clock_cost_ns_);
+    const uint64_t spent = work_clock_() - before;
+    if (spent < kInterruptedNs) result_.predict_ns += spent - std::min(spent, clock_cost_ns_);
   }
 
   const ReplayOptions options_;
-  const CpuClock cpu_clock_;
+  const WorkClock work_clock_;
   const uint64_t clock_cost_ns_;
   std::unique_ptr<ReplayCache> cache_;
   LruCache server_cache_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -25,13 +26,16 @@ TraceRequest at(uint64_t time_ns, uint64_t page, uint64_t pages = 1, TraceOp op 
   return request;
 }
 
-// Fetches what the test has written down for the request's first page, and notes what it is told.
+// Fetches what the test has written down for the request's first page, takes as long as it says, and notes what it is
+// told.
 class Scripted : public ReplayPrefetch {
  public:
+  std::function<void(uint64_t page)> work;
   std::map<uint64_t, PageRange>* script;
   std::vector<std::string>* told;
   Scripted(std::map<uint64_t, PageRange>* to_fetch, std::vector<std::string>* notes) : script(to_fetch), told(notes) {}
   void on_access(const Observation& observation, std::vector<PageRange>& to_fetch) override {
+    work(observation.first_page);
     const auto found = script->find(observation.first_page);
     if (found != script->end()) to_fetch.push_back(found->second);
   }
@@ -53,7 +57,11 @@ struct Bench {
   }
   ReplayResult run(const std::vector<TraceRequest>& trace) {
     Replay replay(options, [this] { return clock += 5; });
-    if (!script.empty()) replay.set_prefetch(std::make_unique<Scripted>(&script, &told));
+    if (!script.empty()) {
+      auto prefetch = std::make_unique<Scripted>(&script, &told);
+      prefetch->work = [this](uint64_t page) { clock += work_ns.contains(page) ? work_ns.at(page) : 0; };
+      replay.set_prefetch(std::move(prefetch));
+    }
     for (const TraceRequest& request : trace) replay.take(request);
     const ReplayResult result = replay.result();
     EXPECT_EQ(result.prefetched_pages, result.used_pages + result.wasted_pages + result.unused_pages);
@@ -62,6 +70,7 @@ struct Bench {
   }
   ReplayOptions options;
   std::map<uint64_t, PageRange> script;
+  std::map<uint64_t, uint64_t> work_ns;  // that a request for the page makes
   std::vector<std::string> told;
   uint64_t clock = 0;
 };
@@ -195,6 +204,17 @@ TEST(Replay, OnlyMeasuredRequestsCountTheClock) {
   EXPECT_NEAR(static_cast<double>(result.predict_accesses), 100, 40);
   // Between two readings lies one step of the clock, which is what reading it costs.
   EXPECT_EQ(result.predict_ns, 0u);
+}
+
+TEST(Replay, WorkIsCountedButNotWhatInterruptedIt) {
+  Bench bench(16, {{10, {20, 1}}});
+  bench.work_ns = {{100, 700}, {200, 5 * kMs}};
+  std::vector<TraceRequest> trace;
+  for (uint64_t i = 0; i < 3200; ++i) trace.push_back(at(i * 10 * kMs, i % 2 == 0 ? 100 : 200));
+  const ReplayResult result = bench.run(trace);
+  const uint64_t counted = result.predict_ns / 700;
+  EXPECT_EQ(result.predict_ns, counted * 700);
+  EXPECT_NEAR(static_cast<double>(counted), static_cast<double>(result.predict_accesses) / 2, 40);
 }
 
 // Random requests through LRU, page by page, with a deque.
