@@ -16,7 +16,10 @@ Task<Result<bool>> take_batch(runtime::Runtime& runtime, rpc::Channel& channel, 
   const uint64_t deadline_ns = runtime.now_ns() + kTakeWithinNs;
   CO_TRY(app::pb::RecordBatch batch, co_await app::call_control<app::pb::RecordBatch>(
                                          channel, app::kMethodDriverRecordTake, app::pb::Empty(), deadline_ns));
-  end.accesses += static_cast<uint64_t>(batch.time_ns_size());
+  const int accesses = batch.time_ns_size();
+  if (batch.offset_size() != accesses || batch.bytes_size() != accesses || batch.write_size() != accesses)
+    co_return fail(ErrorCode::kCorrupt, "what the driver has recorded", std::string("its lists do not fit each other"));
+  end.accesses += static_cast<uint64_t>(accesses);
   end.dropped += batch.dropped();
   co_return recording.take(batch);
 }

@@ -174,9 +174,9 @@ bool ReplicaServer::read_cached(const ReadRequest& r, ByteSpan into) {
 
 void ReplicaServer::fill_cache(const ReadRequest& r, ConstByteSpan data, policy::FillGuard::Ticket ticket) {
   const uint64_t first = first_key(r.name, r.chunk, r.first_page);
-  if (!fill_guard_.unchanged(ticket, first, r.pages)) return;
   const bool warming = (r.flags & kReadIsWarming) != 0;
   for (uint32_t i = 0; i < r.pages; ++i) {
+    if (!fill_guard_.unchanged(ticket, first + i)) continue;
     if (warming && cache_.contains(first + i)) continue;
     if (!warming && !cache_.worth_inserting(first + i)) continue;  // the drivers have caches of their own
     std::byte* place = cache_.insert(first + i, warming ? policy::Origin::kPrefetch : policy::Origin::kDemand);
@@ -192,7 +192,7 @@ void ReplicaServer::forget_cached(uint64_t first_key, uint64_t pages) {
 
 // From the store, and into the cache what that wants. Whether there is any data; else all of it reads as zero.
 Task<Result<bool>> ReplicaServer::read_stored(const ReadRequest& r, ByteSpan into) {
-  const policy::FillGuard::Ticket ticket = fill_guard_.issue(first_key(r.name, r.chunk, r.first_page), r.pages);
+  const policy::FillGuard::Ticket ticket = fill_guard_.issue();
   const ChunkKey key{VolumeId{r.name.volume}, r.layer, r.chunk};
   const Result<store::PageMap> states = co_await store_.read(key, r.first_page, into);
   if (!states) {

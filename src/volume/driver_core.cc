@@ -74,6 +74,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       ended_(runtime.executor()) {
   if (options_.model != nullptr) set_model(options_.model, options_.model_name);
   cache_.set_on_wasted([this](uint64_t page, bool evicted) { prefetcher_.on_wasted(page, evicted); });
+  cache_.set_on_used([this](uint64_t page) { prefetcher_.on_first_use(page); });
   if (flash_ == nullptr) return;
   cache_.set_on_evicted([this](uint64_t page, const std::byte* data, bool used_again) {
     flash_->put(page, {data, kPageBytes}, used_again);

@@ -131,7 +131,8 @@ class DriverCore final : public Driver, public LinkOwner {
   bool in_flash(uint64_t page) const { return flash_ != nullptr && flash_->contains(page); }
   bool held(uint64_t page) const { return cache_.contains(page) || in_flash(page); }
   runtime::Task<uint64_t> read_flash(uint64_t first, ByteSpan into, bool keep);
-  void insert_in_cache(uint64_t first, ConstByteSpan data, policy::Origin origin);
+  void insert_in_cache(uint64_t page, const std::byte* data, policy::Origin origin);
+  void fill_cache(uint64_t first, ConstByteSpan data, policy::FillGuard::Ticket ticket);
   bool granted(uint64_t first_page, uint64_t pages);
   void before_change(uint64_t first, uint64_t pages);
   void after_change(uint64_t first, uint64_t pages);
@@ -149,7 +150,7 @@ class DriverCore final : public Driver, public LinkOwner {
   runtime::Task<void> prefetch_range(policy::PageRange range);
   runtime::Task<void> warm_range(policy::PageRange range);
   void note_server_read(const ServerLink& link, uint64_t pages, uint64_t asked_ns, const server::ReadReply& answered);
-  runtime::Task<Result<void>> prefetch_part(uint64_t first, uint64_t pages);
+  runtime::Task<Result<void>> prefetch_pages(uint64_t first, uint64_t pages);
   runtime::Task<bool> wait_for_prefetch(uint64_t page);
 
   // ---- flushing and restoring (driver_flush.cc)

@@ -205,10 +205,9 @@ Task<Result<void>> DriverCore::read_pages(uint64_t first, ByteSpan into) {
 Task<uint64_t> DriverCore::read_flash(uint64_t first, ByteSpan into, bool keep) {
   uint64_t pages = 0;
   while (pages < into.size() / kPageBytes && !cache_.contains(first + pages) && in_flash(first + pages)) ++pages;
-  const policy::FillGuard::Ticket ticket = fill_guard_.issue(first, pages);
+  const policy::FillGuard::Ticket ticket = fill_guard_.issue();
   const uint64_t found = co_await flash_->read(first, into.first(pages * kPageBytes));
-  if (keep && fill_guard_.unchanged(ticket, first, pages))
-    insert_in_cache(first, into.first(found * kPageBytes), policy::Origin::kDemand);
+  if (keep) fill_cache(first, into.first(found * kPageBytes), ticket);
   co_return found;
 }
 
@@ -234,7 +233,7 @@ Task<Result<void>> DriverCore::read_part(uint64_t first, ByteSpan into, bool kee
   part.chunk = request.chunk;
   part.control = bytes_of(request);
   part.data_into = into;
-  const policy::FillGuard::Ticket ticket = fill_guard_.issue(first, request.pages);
+  const policy::FillGuard::Ticket ticket = fill_guard_.issue();
   const uint64_t asked_ns = runtime_.now_ns();
   const Result<rpc::Reply> answer = co_await perform(part);
   if (!answer) {
@@ -250,8 +249,7 @@ Task<Result<void>> DriverCore::read_part(uint64_t first, ByteSpan into, bool kee
   } else if (reply.data_size != into.size()) {
     co_return fail(ErrorCode::kInvalid, "read: short answer", reply.data_size);
   }
-  if (keep && fill_guard_.unchanged(ticket, first, request.pages))
-    insert_in_cache(first, into, policy::Origin::kDemand);
+  if (keep) fill_cache(first, into, ticket);
   co_return Result<void>();
 }
 
@@ -263,10 +261,16 @@ void DriverCore::tell_damage(const Part& part, const Error& error) const {
            error.message());
 }
 
-void DriverCore::insert_in_cache(uint64_t first, ConstByteSpan data, policy::Origin origin) {
+void DriverCore::insert_in_cache(uint64_t page, const std::byte* data, policy::Origin origin) {
+  std::byte* place = cache_.insert(page, origin);
+  if (place != nullptr) std::memcpy(place, data, kPageBytes);
+}
+
+// What a reader fetched since the ticket was issued.
+void DriverCore::fill_cache(uint64_t first, ConstByteSpan data, policy::FillGuard::Ticket ticket) {
   for (uint64_t i = 0; i < data.size() / kPageBytes; ++i) {
-    std::byte* place = cache_.insert(first + i, origin);
-    if (place != nullptr) std::memcpy(place, data.data() + i * kPageBytes, kPageBytes);
+    if (fill_guard_.unchanged(ticket, first + i))
+      insert_in_cache(first + i, data.data() + i * kPageBytes, policy::Origin::kDemand);
   }
 }
 
@@ -370,7 +374,10 @@ Task<Result<void>> DriverCore::write_pages(uint64_t first, ConstByteSpan data) {
   }
   sequences_.end(sequence);
   after_change(first, pages);
-  if (written && !scans_.is_scan(first, pages)) insert_in_cache(first, data, policy::Origin::kWrite);
+  if (written && !scans_.is_scan(first, pages)) {
+    for (uint64_t i = 0; i < pages; ++i)
+      insert_in_cache(first + i, data.data() + i * kPageBytes, policy::Origin::kWrite);
+  }
   co_return written;
 }
 

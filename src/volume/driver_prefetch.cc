@@ -41,9 +41,11 @@ void DriverCore::set_model(std::shared_ptr<policy::RunnableModel> model, std::st
   neural_->set_model(std::move(model), std::move(name));
 }
 
+// They are on their way from here on, so that the client's next requests do not ask for the same.
 void DriverCore::start_prefetches() {
   for (const policy::PageRange& range : to_fetch_) {
     const bool here = range.destination == policy::Destination::kDriver;
+    if (here) prefetching_[range.first_page] = range.first_page + range.pages;
     runtime_.executor().spawn(here ? prefetch_range(range) : warm_range(range));
   }
   to_fetch_.clear();
@@ -60,21 +62,17 @@ void DriverCore::prefetch(uint64_t offset, uint64_t bytes) {
 
 Task<void> DriverCore::prefetch_range(policy::PageRange range) {
   const std::optional<runtime::Gate::Pass> pass = background_.enter();
-  const uint64_t end = range.first_page + range.pages;
-  uint64_t page = range.first_page;
-  bool good = pass.has_value();
-  while (good && page < end) {
-    const uint64_t part_end = std::min(end, chunk_end_page(page));
-    const uint64_t asked_ns = runtime_.now_ns();
-    const Result<void> fetched = co_await prefetch_part(page, part_end - page);
-    good = fetched.has_value();
-    const policy::PageRange part{page, static_cast<uint32_t>(part_end - page)};
-    if (good) {
-      prefetcher_.on_fetched(part, std::max<uint64_t>(runtime_.now_ns() - asked_ns, 1));
-      page = part_end;
-    }
+  const uint64_t asked_ns = runtime_.now_ns();
+  bool good = false;
+  if (pass) good = (co_await prefetch_pages(range.first_page, range.pages)).has_value();
+  // Readers who wait look into the cache once this has run on.
+  prefetching_.erase(range.first_page);
+  prefetch_ended_.wake_all();
+  if (good) {
+    prefetcher_.on_fetched(range, std::max<uint64_t>(runtime_.now_ns() - asked_ns, 1));
+  } else {
+    prefetcher_.on_dropped(range);
   }
-  if (page < end) prefetcher_.on_dropped(policy::PageRange{page, static_cast<uint32_t>(end - page)});
 }
 
 void DriverCore::note_server_read(const ServerLink& link, uint64_t pages, uint64_t asked_ns,
@@ -117,8 +115,8 @@ Task<bool> DriverCore::wait_for_prefetch(uint64_t page) {
 }
 
 // A prefetch takes no place in the interval table and waits for nobody: the fill guard keeps old contents out, and
-// a server that is not there is not asked.
-Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
+// a server that is not there is not asked. All of one chunk, as the prefetcher says what to fetch.
+Task<Result<void>> DriverCore::prefetch_pages(uint64_t first, uint64_t pages) {
   Volumelet* volumelet = map_.find(chunk_of(first));
   if (volumelet == nullptr || volumelet->link == nullptr || !volumelet->link->ready())
     co_return fail(ErrorCode::kUnavailable, "prefetch: server not ready");
@@ -131,12 +129,8 @@ Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
   Buffer data = Buffer::allocate(pages * kPageBytes);
   const uint64_t session = link.session();
   const uint64_t asked_ns = runtime_.now_ns();
-  const policy::FillGuard::Ticket ticket = fill_guard_.issue(first, pages);
-  prefetching_[first] = std::max(prefetching_[first], first + pages);
+  const policy::FillGuard::Ticket ticket = fill_guard_.issue();
   Result<rpc::Reply> answer = co_await link.call(server::kMethodRead, bytes_of(request), {}, data.span());
-  // Readers who wait look into the cache once this has run on.
-  prefetching_.erase(first);
-  prefetch_ended_.wake_all();
   CO_TRY(const rpc::Reply reply, std::move(answer));
   if (!link.ready() || link.session() != session) co_return fail(ErrorCode::kStaleSession, "prefetch: old session");
   if (reply.control.size() < sizeof(server::ReadReply)) co_return fail(ErrorCode::kInvalid, "read: short answer");
@@ -147,12 +141,13 @@ Task<Result<void>> DriverCore::prefetch_part(uint64_t first, uint64_t pages) {
   } else if (reply.data_size != data.size()) {
     co_return fail(ErrorCode::kInvalid, "read: short answer", reply.data_size);
   }
-  if (!PLANTED("late fill") && !fill_guard_.unchanged(ticket, first, pages))
-    co_return fail(ErrorCode::kConflict, "prefetch: overtaken by a write");
-  for (uint64_t i = 0; i < pages; ++i) {
-    if (cache_.contains(first + i)) continue;
-    std::byte* place = cache_.insert(first + i, policy::Origin::kPrefetch);
-    if (place != nullptr) std::memcpy(place, data.data() + i * kPageBytes, kPageBytes);
+  for (uint64_t page = first; page < first + pages; ++page) {
+    const bool overtaken = !PLANTED("late fill") && !fill_guard_.unchanged(ticket, page);
+    if (overtaken || cache_.contains(page)) {  // or a reader who had asked before has brought it
+      prefetcher_.on_dropped({page, 1});
+      continue;
+    }
+    insert_in_cache(page, data.data() + (page - first) * kPageBytes, policy::Origin::kPrefetch);
   }
   co_return Result<void>();
 }

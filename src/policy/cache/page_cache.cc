@@ -169,7 +169,10 @@ std::byte* PageCache::insert(uint64_t key, Origin origin) {
   if (table_[position].slot == kNone) return insert_new(key, origin, position);
   if (origin == Origin::kWrite) return overwrite(key);
   // A demand read that fetched what was prefetched meanwhile has used it.
-  if (origin == Origin::kDemand && table_[position].queue == kProbation) first_use(table_[position]);
+  if (origin == Origin::kDemand && table_[position].queue == kProbation) {
+    first_use(table_[position]);
+    if (on_used_) on_used_(key);
+  }
   return data(table_[position].slot);
 }
 

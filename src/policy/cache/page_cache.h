@@ -88,6 +88,8 @@ class PageCache {
 
   // Told of every prefetched page that leaves unused, and whether for want of room; else it was erased or overwritten.
   // It must not call into the cache.
+  // A prefetched page was used, and find() did not tell: a demand read that had been under way brought it too.
+  void set_on_used(std::function<void(uint64_t key)> on_used) { on_used_ = std::move(on_used); }
   void set_on_wasted(std::function<void(uint64_t key, bool evicted)> on_wasted) { on_wasted_ = std::move(on_wasted); }
 
   // Told of every other page that leaves for want of room, before its data are gone: kPageBytes of them, and whether it
@@ -162,6 +164,7 @@ class PageCache {
   std::optional<uint64_t> last_missed_;  // for want of room for its kind
   uint64_t missed_in_row_ = 0;           // so many side by side before it
   std::function<void(uint64_t, bool)> on_wasted_;
+  std::function<void(uint64_t)> on_used_;
   OnEvicted on_evicted_;
   PageCacheStatistics statistics_;
 };

@@ -32,6 +32,7 @@ uint64_t content(const std::byte* page) {
 struct Model {
   explicit Model(uint64_t capacity_pages, uint64_t seed) : cache(capacity_pages * kPageBytes), random(seed) {
     cache.set_on_wasted([this](uint64_t key, bool) { wasted.insert(key); });
+    cache.set_on_used([this](uint64_t key) { used.insert(key); });
   }
 
   void expect_wasted(bool expected, uint64_t key) {
@@ -57,7 +58,8 @@ struct Model {
     fill(page, value);
     newest[key] = value;
     if (there && origin == Origin::kWrite) expect_wasted(unused.contains(key), key);
-    if (there && origin == Origin::kDemand) unused.erase(key);
+    const bool first_use = there && origin == Origin::kDemand && unused.erase(key) == 1;
+    EXPECT_EQ(used.erase(key) == 1, first_use) << key;
     settle_evictions();
     if (!there && origin == Origin::kPrefetch) unused.insert(key);
   }
@@ -68,6 +70,7 @@ struct Model {
     if (!hit) return;
     EXPECT_EQ(content(hit.data), newest.at(key));
     EXPECT_EQ(hit.first_use, unused.erase(key) == 1) << key;
+    EXPECT_TRUE(used.empty());
   }
   void erase_range(uint64_t first, uint64_t count) {
     const uint64_t before = cache.used_bytes() / kPageBytes;
@@ -109,7 +112,7 @@ struct Model {
   Random random;
   uint64_t keys_base = 0;
   std::map<uint64_t, uint64_t> newest;
-  std::set<uint64_t> unused, wasted;
+  std::set<uint64_t> unused, wasted, used;
 };
 
 // Whether it was there; now it is.

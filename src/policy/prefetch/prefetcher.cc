@@ -464,8 +464,8 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
     if ((ledger_.contains(page) && !ledger_.in_shadow(page)) || cached_(page)) continue;
     const bool issue = mode_ == PrefetchMode::kOn && ledger_.in_flight() < options_.in_flight_pages_max;
     if (mode_ == PrefetchMode::kOn && !issue) {
-      ++refused_in_flight_;
-      continue;
+      refused_in_flight_ += range.first_page + pages - page;
+      break;
     }
     if ((ledger_.tag(page) & kWarmedTag) != 0) warming_.take();
     ledger_.issue(page, hint_expert_, 0, !issue);

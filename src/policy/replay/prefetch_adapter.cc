@@ -18,8 +18,11 @@ PrefetcherOptions options_of(const PrefetchChoice& choice) {
 
 class PrefetchAdapter final : public ReplayPrefetch {
  public:
+  // Like the driver, which asks for nothing that is on its way.
   PrefetchAdapter(const PrefetchChoice& choice, const View& view)
-      : prefetcher_(options_of(choice), view.cached, view.expect) {
+      : prefetcher_(
+            options_of(choice), [view](uint64_t page) { return view.cached(page) || view.in_flight(page); },
+            view.expect) {
     if (choice.model == nullptr || !choice.experts.empty()) return;
     NeuralOptions neural;
     neural.file_pages_log2 = kVolumePagesLog2;

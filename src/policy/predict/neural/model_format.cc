@@ -26,10 +26,17 @@ bool is_plain_text(std::string_view text) {
   });
 }
 
-// Deeper than any card is; readers of JSON recurse.
+// Deeper than any card is; readers of JSON recurse, and what they write is indented.
 bool is_shallow(std::string_view json) {
   int depth = 0;
-  for (const char c : json) {
+  bool in_string = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (c == '"') in_string = !in_string;
+    if (in_string) {
+      i += c == '\\';  // what follows is no end
+      continue;
+    }
     if (c == '[' || c == '{') ++depth;
     if (c == ']' || c == '}') --depth;
     if (depth > kCardDepthMax) return false;

@@ -6,6 +6,8 @@
 
 #include <cstring>
 #include <limits>
+#include <string>
+#include <utility>
 
 #include "base/crc32c.h"
 #include "policy/predict/neural/model_testing.h"
@@ -70,16 +72,29 @@ TEST(ModelFormat, NewerFormatIsNamedWithBothNumbers) {
 }
 
 TEST(ModelFormat, ShapesOutOfBoundsAreRefused) {
-  const std::vector<uint32_t ModelHeader::*> fields = {
-      &ModelHeader::kind,   &ModelHeader::symbols, &ModelHeader::vocabulary, &ModelHeader::regions,
-      &ModelHeader::pages,  &ModelHeader::workloads, &ModelHeader::labels,   &ModelHeader::width,
-      &ModelHeader::hidden, &ModelHeader::layers,  &ModelHeader::attention_heads, &ModelHeader::context,
-      &ModelHeader::history_entries, &ModelHeader::card_bytes, &ModelHeader::near_pages};
+  const std::vector<uint32_t ModelHeader::*> fields = {&ModelHeader::kind,
+                                                       &ModelHeader::symbols,
+                                                       &ModelHeader::vocabulary,
+                                                       &ModelHeader::regions,
+                                                       &ModelHeader::pages,
+                                                       &ModelHeader::workloads,
+                                                       &ModelHeader::labels,
+                                                       &ModelHeader::width,
+                                                       &ModelHeader::hidden,
+                                                       &ModelHeader::layers,
+                                                       &ModelHeader::attention_heads,
+                                                       &ModelHeader::context,
+                                                       &ModelHeader::history_entries,
+                                                       &ModelHeader::card_bytes,
+                                                       &ModelHeader::near_pages};
   for (const auto field : fields) {
     for (const uint32_t value : {0u, 3u, 0x7fffffffu, 0x80000000u, UINT32_MAX}) {
       if (field == &ModelHeader::near_pages && value == 3) continue;  // as good as any
       const Result<Model> model = decode_changed([&](ModelHeader& header, auto&) {
-        if (header.*field == value) header.*field = UINT32_MAX; else header.*field = value;
+        if (header.*field == value)
+          header.*field = UINT32_MAX;
+        else
+          header.*field = value;
       });
       ASSERT_FALSE(model) << value;
       ASSERT_EQ(model.error().code, ErrorCode::kCorrupt);
@@ -110,6 +125,20 @@ TEST(ModelFormat, VocabularyMustAscend) {
 // A card is printed to a terminal.
 TEST(ModelFormat, CardMustBePlainText) {
   EXPECT_FALSE(decode_changed([](auto&, std::vector<std::byte>& bytes) { bytes.back() = std::byte{0x1b}; }));
+}
+
+// Readers of JSON recurse; brackets within its texts neither count nor make up for others.
+TEST(ModelFormat, CardMustBeShallow) {
+  const auto with_card = [](std::string card) {
+    Model model = small_model();
+    model.card = std::move(card);
+    return decode_model(encode_model(model));
+  };
+  const std::string open(40, '['), close(40, ']');
+  EXPECT_TRUE(with_card(R"({"note": ")" + open + R"(\""})"));
+  EXPECT_FALSE(with_card(open + close));
+  EXPECT_FALSE(with_card(R"([")" + close + R"(", )" + open + close + "]"));
+  EXPECT_FALSE(with_card(R"(["\")" + close + R"(", )" + open + close + "]"));
 }
 
 // No shape that is accepted takes long, or much memory.
