@@ -1,5 +1,6 @@
 // What the driver's prefetching learns outlives it: taken over at attach, saved now and then and at detach.
 #include <algorithm>
+#include <span>
 
 #include "base/log.h"
 #include "volume/driver_core.h"
@@ -11,6 +12,7 @@ namespace {
 using runtime::Task;
 
 constexpr uint64_t kLateRequests = 1000;           // after so many, what was learned before comes too late
+constexpr size_t kTaughtAtOnce = 256;              // requests of the past: half a millisecond
 constexpr uint64_t kFirstSaveNs = 30'000'000'000;  // a boot is over by then, and the next VM can use it
 constexpr uint64_t kSaveEveryNsMax = 600'000'000'000;
 constexpr uint64_t kSaveSlower = 4;           // each pause is so many times the one before
@@ -28,10 +30,16 @@ Task<void> DriverCore::take_over_learned() {
     Result<std::optional<SavedLearned>> saved = co_await load_learned(meta_, volume_id(), claim_.volume.image());
     const bool late = prefetcher_.observed() >= kLateRequests;
     if (saved && *saved && !late) {
-      prefetcher_.restore((*saved)->state);
+      const policy::LearnedState& state = (*saved)->state;
+      prefetcher_.restore(state);
+      // In turns with everything else that runs on this thread.
+      for (size_t done = 0; done < state.log.size(); done += kTaughtAtOnce) {
+        prefetcher_.teach(std::span(state.log).subspan(done, std::min(kTaughtAtOnce, state.log.size() - done)));
+        co_await runtime_.executor().yield();
+      }
       learned_.from = (*saved)->subject;
-      learned_.requests = (*saved)->state.log.size();
-      learned_.recordings = (*saved)->state.recordings.size();
+      learned_.requests = state.log.size();
+      learned_.recordings = state.recordings.size();
     }
     const bool replaceable = saved ? !*saved || !late : saved.error().code == ErrorCode::kCorrupt;
     if (!replaceable) learned_seen_min_ = kAsMuchRequests;

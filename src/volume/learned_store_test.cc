@@ -102,6 +102,7 @@ TEST(LearnedStore, DamageNeverHarms) {
     if (!state) continue;
     policy::Prefetcher prefetcher({.cache_pages = 1024}, [](uint64_t) { return false; });
     prefetcher.restore(*state);
+    prefetcher.teach(state->log);
     std::vector<policy::PageRange> to_fetch;
     for (uint64_t page = 0; page < 200; ++page) {
       policy::Observation seen;

@@ -27,7 +27,7 @@ constexpr uint64_t kHorizonRequests = 40;    // but where they are large so many
 constexpr double kLargePages = 8;            // on average of the last ones
 constexpr double kRecentRequests = 8;
 constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
-constexpr uint32_t kTaughtPages = 64;     // of a request of the past, so that taking over takes some ms
+constexpr uint32_t kTaughtPages = 64;     // of a request of the past, so that it takes some microseconds
 constexpr uint64_t kActiveRequests = 4096;
 constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
 constexpr uint64_t kStoppedShare = 8;     // of which, or of those that find the way full, one in so many is looked at
@@ -535,7 +535,11 @@ void Prefetcher::restore(const LearnedState& learned) {
     if (learned.budget == prefetch_budget_name(options_.budget))
       threshold_.restore(learned.threshold, learned.precision, learned.outcomes);
   }
-  for (const LoggedRequest& request : learned.log) {
+  if (experts_.fingerprint() != nullptr) experts_.fingerprint()->restore(learned.recordings);
+}
+
+void Prefetcher::teach(std::span<const LoggedRequest> log) {
+  for (const LoggedRequest& request : log) {
     Observation past;
     past.volume = options_.volume;
     past.first_page = request.first_page;
@@ -544,7 +548,6 @@ void Prefetcher::restore(const LearnedState& learned) {
     experts_.teach(past);
     history_.touch(request.first_page, std::min(request.pages, kTaughtPages));
   }
-  if (experts_.fingerprint() != nullptr) experts_.fingerprint()->restore(learned.recordings);
 }
 
 PrefetchStatistics Prefetcher::statistics() const {

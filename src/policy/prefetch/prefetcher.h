@@ -159,9 +159,11 @@ class Prefetcher {
   void hint(PageRange range, std::vector<PageRange>& to_fetch);
 
   // What has been learned so far; and to begin with what another one has learned of the same content, before the first
-  // access. Takes some ms for a long log.
+  // access.
   LearnedState learned() const;
+  // All but its log, which is for teach(): all at once, it would take up to 60 ms.
   void restore(const LearnedState& learned);
+  void teach(std::span<const LoggedRequest> log);  // the oldest first; some 2 us each
 
   void set_mode(PrefetchMode mode) { mode_ = options_.cache_pages == 0 ? PrefetchMode::kOff : mode; }
   // One more expert behind those of the options: a trained one. Its number.
