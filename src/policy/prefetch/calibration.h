@@ -111,7 +111,7 @@ class Recalibration {
 
  private:
   static constexpr double kMemory = 5000, kDoubt = 150;
-  static constexpr double kSizedMemory = 3000, kSizedDoubt = 60;
+  static constexpr double kSizedMemory = 3000, kSizedDoubt = 90;
 
   // For how many single pages a page counts: n^-.6 and 1/n, where n is the least of that width.
   static constexpr std::array<double, kSizes> kCommonShares = {1,      1,      0.6598, 0.4353, 0.2872,
