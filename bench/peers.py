@@ -79,14 +79,14 @@ class QemuNbd(Server):
 class Foreshard(Server):
     """Three zones of two servers; the driver in a process of its own, or in the region's."""
 
-    def __init__(self, lab, name, together, cache, server_cache):
+    def __init__(self, lab, name, together, cache, server_cache, prefetch="on"):
         super().__init__(lab, name)
         directory = lab.dir / f"{name}.{len(lab.processes)}"
         address = f"unix:{directory}/foreshard.sock"
         self.uri = f"nbd+unix:///v?socket={self.socket}"
         up = [FORESHARD, "up", "--dir", directory, "--zones", "a,b,c", "--servers-per-zone", "2", "--server-cache",
               server_cache]
-        attach = ["--nbd", f"unix:{self.socket}", "--cache", cache]
+        attach = ["--nbd", f"unix:{self.socket}", "--cache", cache, "--prefetch", prefetch]
         region = lab.start(*up, log=f"{name}.up.log")
         self.processes = [region]
         listed = [FORESHARD, "server", "ls", "--region", address]
@@ -220,6 +220,20 @@ def disk_jobs(bench, lab):
         server.stop()
 
 
+def prediction_jobs(bench, lab):
+    """What prediction costs where nothing can be predicted."""
+    servers = [QemuNbd(lab, "io_uring")]
+    for prefetch in ("off", "on"):
+        servers += [Foreshard(lab, f"foreshard-attach-{prefetch}", False, DISK_CACHE, DISK_CACHE, prefetch),
+                    Foreshard(lab, f"foreshard-up-attach-{prefetch}", True, DISK_CACHE, DISK_CACHE, prefetch)]
+    bench.once(servers, "seqwrite", "--bs", 128 * 1024, "--qd", 8)
+    for depth in (32, 1):
+        figures = bench.measure(servers, "randread", "--qd", depth)
+        bench.report(f"4 KiB random read, cold, QD{depth}", figures, {})
+    for server in servers:
+        server.stop()
+
+
 def add_section(path, section):
     """At the end, but before the table to which scripts/long.sh adds its rows."""
     path = pathlib.Path(path)
@@ -238,7 +252,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--jobs", default="cached,disk", help="which: cached, disk")
+    parser.add_argument("--jobs", default="cached,disk", help="which: cached, disk, prediction")
     parser.add_argument("--append", metavar="FILE", help="add the table to this file")
     options = parser.parse_args()
     lab = Lab()
@@ -248,7 +262,7 @@ def main():
              f"{options.runs} alternating runs of {options.seconds:g} s, {os.cpu_count()} CPUs, load average before "
              f"{os.getloadavg()[0]:.1f}, kernel {os.uname().release}.\n\n")
     print(title + HEADER, flush=True)
-    for job, run in (("cached", cached_jobs), ("disk", disk_jobs)):
+    for job, run in (("cached", cached_jobs), ("disk", disk_jobs), ("prediction", prediction_jobs)):
         if job not in options.jobs.split(","):
             continue
         try:
