@@ -86,10 +86,12 @@ class PageCache {
   // Evicts down to the new capacity and keeps the rest.
   void set_capacity(uint64_t capacity_bytes);
 
+  // Told of a prefetched page that was used without find(): a demand read that had been under way brought it too. It
+  // must not call into the cache.
+  void set_on_used(std::function<void(uint64_t key)> on_used) { on_used_ = std::move(on_used); }
+
   // Told of every prefetched page that leaves unused, and whether for want of room; else it was erased or overwritten.
   // It must not call into the cache.
-  // A prefetched page was used, and find() did not tell: a demand read that had been under way brought it too.
-  void set_on_used(std::function<void(uint64_t key)> on_used) { on_used_ = std::move(on_used); }
   void set_on_wasted(std::function<void(uint64_t key, bool evicted)> on_wasted) { on_wasted_ = std::move(on_wasted); }
 
   // Told of every other page that leaves for want of room, before its data are gone: kPageBytes of them, and whether it

@@ -72,21 +72,11 @@ TEST(ModelFormat, NewerFormatIsNamedWithBothNumbers) {
 }
 
 TEST(ModelFormat, ShapesOutOfBoundsAreRefused) {
-  const std::vector<uint32_t ModelHeader::*> fields = {&ModelHeader::kind,
-                                                       &ModelHeader::symbols,
-                                                       &ModelHeader::vocabulary,
-                                                       &ModelHeader::regions,
-                                                       &ModelHeader::pages,
-                                                       &ModelHeader::workloads,
-                                                       &ModelHeader::labels,
-                                                       &ModelHeader::width,
-                                                       &ModelHeader::hidden,
-                                                       &ModelHeader::layers,
-                                                       &ModelHeader::attention_heads,
-                                                       &ModelHeader::context,
-                                                       &ModelHeader::history_entries,
-                                                       &ModelHeader::card_bytes,
-                                                       &ModelHeader::near_pages};
+  const std::vector<uint32_t ModelHeader::*> fields = {
+      &ModelHeader::kind,   &ModelHeader::symbols, &ModelHeader::vocabulary, &ModelHeader::regions,
+      &ModelHeader::pages,  &ModelHeader::workloads, &ModelHeader::labels,   &ModelHeader::width,
+      &ModelHeader::hidden, &ModelHeader::layers,  &ModelHeader::attention_heads, &ModelHeader::context,
+      &ModelHeader::history_entries, &ModelHeader::card_bytes, &ModelHeader::near_pages};
   for (const auto field : fields) {
     for (const uint32_t value : {0u, 3u, 0x7fffffffu, 0x80000000u, UINT32_MAX}) {
       if (field == &ModelHeader::near_pages && value == 3) continue;  // as good as any
