@@ -55,6 +55,11 @@ void fill_prefetch(const policy::PrefetchStatistics& statistics, pb::Prefetch& m
   warming.set_wasted(statistics.warming.wasted);
   warming.set_taken(statistics.warming.taken);
   warming.set_in_flight(statistics.warming.in_flight);
+  pb::Payback& payback = *message.mutable_payback();
+  payback.set_watched(statistics.payback.watched);
+  payback.set_pays(statistics.payback.pays);
+  if (statistics.payback.gain) payback.set_gain(*statistics.payback.gain);
+  payback.set_stops(statistics.payback.stops);
   message.set_fetch_latency_ns(statistics.fetch_latency_ns);
   message.set_memory_bytes(statistics.memory_bytes);
   message.set_recordings(statistics.recordings);

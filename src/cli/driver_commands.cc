@@ -126,6 +126,21 @@ Json warming_json(const app::pb::Warming& warming) {
           {"in_flight", warming.in_flight()}};
 }
 
+Json payback_json(const app::pb::Payback& payback) {
+  if (!payback.watched()) return nullptr;
+  return {{"pays", payback.pays()},
+          {"gain", payback.has_gain() ? Json(payback.gain()) : Json(nullptr)},
+          {"stops", payback.stops()}};
+}
+
+std::string payback_text(const app::pb::Payback& payback) {
+  if (payback.watched() && !payback.pays())
+    return "stopped for a while: what was fetched spared no reads, for it displaced what was read as often\n";
+  if (!payback.has_gain()) return "";
+  return fmt::format("of 100 pages fetched lately {:.0f} spared one that would have been missed\n",
+                     std::max(payback.gain(), 0.0) * 100);
+}
+
 Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
   CO_TRY(meta::pb::Attachment attachment, co_await attachment_of(session, name));
   CO_TRY(app::pb::DriverStatus status,
@@ -161,6 +176,7 @@ Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
                       {"shadow_precision", prefetch.shadow_precision()},
                       {"refused_budget", prefetch.refused_budget()},
                       {"refused_in_flight", prefetch.refused_in_flight()},
+                      {"payback", payback_json(prefetch.payback())},
                       {"servers_memory", warming_json(prefetch.warming())},
                       {"crowded_requests", prefetch.crowded_requests()},
                       {"stops", prefetch.stops()},
@@ -171,7 +187,7 @@ Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
   const std::string text =
       fmt::format("mode {}; {} of {} pages read were not in the cache; counts are pages\n", prefetch.mode(),
                   prefetch.missed_pages(), prefetch.read_pages()) +
-      table.text() +
+      table.text() + payback_text(prefetch.payback()) +
       fmt::format("into the servers' memory: {} issued, {} used, {} wasted, {} taken into the cache later{}\n",
                   warming.issued(), warming.used(), warming.wasted(), warming.taken(),
                   warming.pays() ? "" : "; it does not pay at present");

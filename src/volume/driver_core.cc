@@ -63,7 +63,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       scans_(options_.cache_bytes / kPageBytes),
       prefetcher_(
           prefetcher_options(), [this](uint64_t page) { return held(page) || on_its_way(page); },
-          [this](uint64_t page) { cache_.expect(page); }),
+          [this](uint64_t page) { cache_.expect(page); }, [this] { return cache_.prefetching_pays(); }),
       prefetch_ended_(runtime.executor()),
       learned_loaded_(runtime.executor()),
       learned_saved_(runtime.executor()),
@@ -73,6 +73,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
       stopping_(runtime.executor()),
       ended_(runtime.executor()) {
   if (options_.model != nullptr) set_model(options_.model, options_.model_name);
+  set_prefetch_mode(prefetcher_.mode());
   cache_.set_on_wasted([this](uint64_t page, bool evicted) { prefetcher_.on_wasted(page, evicted); });
   cache_.set_on_used([this](uint64_t page) { prefetcher_.on_first_use(page); });
   if (flash_ == nullptr) return;
@@ -303,7 +304,10 @@ Task<Result<void>> DriverCore::detach() {
 
 // ---- status
 
-void DriverCore::set_prefetch_mode(policy::PrefetchMode mode) { prefetcher_.set_mode(mode); }
+void DriverCore::set_prefetch_mode(policy::PrefetchMode mode) {
+  prefetcher_.set_mode(mode);
+  cache_.watch_prefetching(prefetcher_.mode() == policy::PrefetchMode::kOn);
+}
 
 DriverStatus DriverCore::status() const {
   DriverStatus s;
@@ -325,6 +329,7 @@ DriverStatus DriverCore::status() const {
   if (flash_ != nullptr) s.flash = flash_->statistics();
   s.retained_bytes = retained_.bytes();
   s.prefetch = prefetcher_.statistics();
+  s.prefetch.payback = policy::payback_statistics(cache_);
   s.learned = learned_;
   if (neural_ != nullptr) s.neural = neural_->status();
   for (const auto& [id, entry] : servers_) {

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/random.h"
+#include "policy/cache/without_prefetch.h"
 
 namespace foreshard::policy {
 namespace {
@@ -99,7 +100,31 @@ void PageCache::unlink(Queue queue, uint32_t slot) {
   --list.pages;
 }
 
+void PageCache::watch_prefetching(bool watch) {
+  watches_ = watch;
+  if (!watch) without_ = nullptr;
+  if (watch && without_ == nullptr && capacity_pages_ != 0)
+    without_ = std::make_unique<WithoutPrefetch>(capacity_pages_);
+}
+
+const Payback* PageCache::payback() const { return without_ == nullptr ? nullptr : &without_->payback(); }
+
+bool PageCache::prefetching_pays() const { return without_ == nullptr || without_->payback().pays(); }
+
+bool PageCache::watched(uint64_t key) const { return without_ != nullptr && without_->samples(key); }
+
+uint64_t PageCache::memory_bytes_max() const {
+  return capacity_pages_ * (kPageBytes + kMetadataBytesPerPage) +
+         (without_ == nullptr ? 0 : WithoutPrefetch::kBytesMax);
+}
+
 PageCache::Hit PageCache::find(uint64_t key) {
+  const Hit hit = look_up(key);
+  if (watched(key)) without_->read(key, static_cast<bool>(hit), hit.first_use);
+  return hit;
+}
+
+PageCache::Hit PageCache::look_up(uint64_t key) {
   if (capacity_pages_ == 0) [[unlikely]] {
     ++statistics_.misses;
     return {};
@@ -146,6 +171,7 @@ void PageCache::first_read(Entry& entry) {
 void PageCache::waste(uint64_t key, bool evicted) {
   ++statistics_.prefetched_wasted;
   --statistics_.prefetched_waiting;
+  if (watched(key)) without_->wasted();
   if (on_wasted_) on_wasted_(key, evicted);
 }
 
@@ -153,6 +179,7 @@ std::byte* PageCache::overwrite(uint64_t key) {
   if (capacity_pages_ == 0) return nullptr;
   Entry& entry = table_[locate(key)];
   if (entry.slot == kNone) return nullptr;
+  if (watched(key)) without_->insert(key, Origin::kWrite);
   if (entry.queue == kProbation) {
     waste(key, false);
     unlink(kProbation, entry.slot);
@@ -168,9 +195,11 @@ std::byte* PageCache::insert(uint64_t key, Origin origin) {
   const uint64_t position = locate(key);
   if (table_[position].slot == kNone) return insert_new(key, origin, position);
   if (origin == Origin::kWrite) return overwrite(key);
+  if (origin == Origin::kDemand && watched(key)) without_->insert(key, origin);
   // A demand read that fetched what was prefetched meanwhile has used it.
   if (origin == Origin::kDemand && table_[position].queue == kProbation) {
     first_use(table_[position]);
+    if (watched(key)) without_->unneeded();
     if (on_used_) on_used_(key);
   }
   return data(table_[position].slot);
@@ -204,6 +233,7 @@ std::byte* PageCache::insert_new(uint64_t key, Origin origin, uint64_t position)
   ++region_counter(key);
   ++used_pages_;
   ++statistics_.inserted;
+  if (watched(key)) origin == Origin::kPrefetch ? without_->issued() : without_->insert(key, origin);
   return data(slot);
 }
 
@@ -214,6 +244,13 @@ uint32_t PageCache::take_slot() {
 
 // Evicts one page: of the kind that is furthest beyond its share of so many pages, to which the cache may be shrinking.
 void PageCache::make_room(uint64_t capacity_pages) {
+  const bool pays = prefetching_pays();
+  if (std::exchange(paid_, pays) && !pays) to_drop_ = queues_[kProbation].pages;
+  to_drop_ = std::min(to_drop_, queues_[kProbation].pages);
+  if (to_drop_ != 0) {
+    --to_drop_;
+    return evict_oldest(kProbation, Gone::kUnused);
+  }
   const uint64_t read_pages = queues_[kSmall].pages + queues_[kMain].pages;
   switch (shares_.most_beyond({queues_[kProbation].pages, queues_[kWritten].pages, read_pages}, capacity_pages)) {
     case PageKind::kPrefetched: return evict_oldest(kProbation, Gone::kUnused);
@@ -319,6 +356,7 @@ bool PageCache::worth_inserting(uint64_t key) {
 
 bool PageCache::erase(uint64_t key) {
   if (capacity_pages_ == 0) return false;
+  if (watched(key)) without_->erase(key);
   const uint64_t position = locate(key);
   if (table_[position].slot == kNone) return false;
   ++statistics_.erased;
@@ -327,7 +365,9 @@ bool PageCache::erase(uint64_t key) {
 }
 
 uint64_t PageCache::erase_range(uint64_t first, uint64_t count) {
-  if (used_pages_ == 0 || count == 0) return 0;
+  if (count == 0) return 0;
+  if (without_ != nullptr) without_->erase_range(first, count);
+  if (used_pages_ == 0) return 0;
   const uint64_t last = count - 1 > UINT64_MAX - first ? UINT64_MAX : first + (count - 1);
   const uint64_t used_before = used_pages_;
   if ((last - first) / kPagesPerRegion > slots_.size() / 16) {
@@ -384,6 +424,12 @@ void PageCache::compact_slots(uint64_t pages) {
 void PageCache::set_capacity(uint64_t capacity_bytes) {
   const uint64_t pages = std::min(capacity_bytes, kCapacityBytesMax) / kPageBytes;
   if (pages == capacity_pages_) return;
+  without_ = nullptr;
+  resize(pages);
+  watch_prefetching(watches_);
+}
+
+void PageCache::resize(uint64_t pages) {
   while (used_pages_ > pages) make_room(pages);
   if (capacity_pages_ != 0 && pages != 0) {
     if (pages < capacity_pages_) compact_slots(pages);

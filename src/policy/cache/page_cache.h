@@ -2,7 +2,7 @@
 // the kernel fills as it is touched; replacement is S3-FIFO (Yang et al., SOSP 2023), which resists scans, with two
 // more queues in front: prefetched pages wait in one, on probation, until their first use, written ones in the other
 // until they are read. How much room each kind of page has follows what is asked for again after it had to go
-// (RoomShares).
+// (RoomShares). Where prefetching turns out not to pay (Payback), what waits goes first.
 //
 // Owner: a driver or a replica server, one executor. It stores what it is told; that a fill is not older than a
 // write is for its owner to ensure (FillGuard). Pointers that it hands out stay good until the next call that is
@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -40,6 +41,9 @@ struct PageCacheStatistics {
   uint64_t prefetched_wasted = 0;   // of those: evicted, erased or overwritten without having been found
   uint64_t prefetched_waiting = 0;  // of those: still on probation
 };
+
+class Payback;
+class WithoutPrefetch;
 
 class PageCache {
  public:
@@ -99,9 +103,15 @@ class PageCache {
   using OnEvicted = std::function<void(uint64_t key, const std::byte* data, bool used_again)>;
   void set_on_evicted(OnEvicted on_evicted) { on_evicted_ = std::move(on_evicted); }
 
+  // From now on, or no more, it finds out whether what is fetched ahead spares reads, beside what it would hold
+  // without; at first, and unwatched, it is taken to pay. Costs what WithoutPrefetch costs.
+  void watch_prefetching(bool watch);
+  bool prefetching_pays() const;
+  const Payback* payback() const;  // null: not watched
+
   uint64_t used_bytes() const { return used_pages_ * kPageBytes; }
   uint64_t capacity_bytes() const { return capacity_pages_ * kPageBytes; }
-  uint64_t memory_bytes_max() const { return capacity_pages_ * (kPageBytes + kMetadataBytesPerPage); }
+  uint64_t memory_bytes_max() const;
   const PageCacheStatistics& statistics() const { return statistics_; }
   // Walks everything and trips an ASSERT where the invariant does not hold. For tests.
   void check() const;
@@ -129,6 +139,8 @@ class PageCache {
     uint32_t newest = kNone, oldest = kNone;
     uint64_t pages = 0;
   };
+  Hit look_up(uint64_t key);
+  bool watched(uint64_t key) const;
   uint64_t home(uint64_t key) const;
   uint64_t locate(uint64_t key) const;  // the key's entry, or the empty one where it would go
   void remove_entry(uint64_t position);
@@ -151,6 +163,7 @@ class PageCache {
   void allocate_metadata();
   void compact_slots(uint64_t pages);
   std::byte* insert_new(uint64_t key, Origin origin, uint64_t position);
+  void resize(uint64_t pages);
 
   uint64_t capacity_pages_ = 0;
   uint64_t used_pages_ = 0;
@@ -165,6 +178,10 @@ class PageCache {
   RoomShares shares_;
   std::optional<uint64_t> last_missed_;  // for want of room for its kind
   uint64_t missed_in_row_ = 0;           // so many side by side before it
+  bool watches_ = false;
+  std::unique_ptr<WithoutPrefetch> without_;  // null: not watched
+  bool paid_ = true;                          // when room was made last
+  uint64_t to_drop_ = 0;                      // prefetched pages that waited when it did not pay any more
   std::function<void(uint64_t, bool)> on_wasted_;
   std::function<void(uint64_t)> on_used_;
   OnEvicted on_evicted_;

@@ -56,6 +56,12 @@ uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_wid
 
 }  // namespace
 
+PaybackStatistics payback_statistics(const PageCache& cache) {
+  const Payback* payback = cache.payback();
+  if (payback == nullptr) return {};
+  return {true, payback->pays(), payback->gain(), payback->stops()};
+}
+
 double PrefetchStatistics::precision() const { return share(total.used, total.wasted); }
 double PrefetchStatistics::shadow_precision() const { return share(total.shadow_used, total.shadow_wasted); }
 
@@ -69,11 +75,12 @@ std::string_view prefetch_mode_name(PrefetchMode mode) {
 }
 
 Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint64_t page)> cached,
-                       std::function<void(uint64_t page)> expect)
+                       std::function<void(uint64_t page)> expect, std::function<bool()> pays)
     : options_(options),
       mode_(options.cache_pages == 0 ? PrefetchMode::kOff : options.mode),
       cached_(std::move(cached)),
       expect_(std::move(expect)),
+      pays_(std::move(pays)),
       experts_(options.cache_pages, options.experts, history_, budget_settings(options.budget).stream_window_pages),
       ledger_(std::clamp(options.cache_pages, kIssuedMin, kIssuedMax), kShadowRecords, options.cache_pages),
       budget_(budget_settings(options.budget).waste_share_max),
@@ -164,6 +171,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   crowding_.note_request(observation.outstanding_requests);
   crowded_ = mode_ == PrefetchMode::kOn && crowding_.full();
   crowded_requests_ += crowded_;
+  paying_ = !pays_ || pays_();
   Observation seen = observation;
   seen.fetch_latency_ns = fetch_latency_ns_;
   candidates_.clear();
@@ -362,6 +370,9 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     if (warming) {  // the rest of a request is worth nothing in the cache without its front
     } else if (decision.probability < decision.threshold) {
       if (decision.verdict == kFetched) decision.verdict = kImprobable;
+    } else if (!paying_) {
+      decision.verdict = kDoesNotPay;
+      weighed_[i].no_better = true;
     } else if (recalibration_.correct(decision.probability, weighed_[i].example.pages_width) <
                displacement_.worth(pages[i].missing)) {
       decision.verdict = kNoBetter;
@@ -426,6 +437,7 @@ std::string_view verdict_name(PrefetchDecision::Verdict verdict) {
     case PrefetchDecision::Verdict::kTooManyInFlight: return "too many under way";
     case PrefetchDecision::Verdict::kWarmed: return "into the server's memory";
     case PrefetchDecision::Verdict::kNoBetter: return "no better than what it displaces";
+    case PrefetchDecision::Verdict::kDoesNotPay: return "what is fetched spares no reads at present";
     case PrefetchDecision::Verdict::kCrowded: return "the client keeps the way full";
   }
   return "";
@@ -434,7 +446,8 @@ std::string_view verdict_name(PrefetchDecision::Verdict verdict) {
 // Not for the driver's cache; perhaps for the server's.
 bool Prefetcher::warm(size_t proposal, bool begun) {
   const Proposal& page = proposals_.pages()[proposal];
-  if (mode_ != PrefetchMode::kOn || crowded_ || !warming_.allows(weighed_[proposal].probability, page.missing, begun))
+  if (mode_ != PrefetchMode::kOn || crowded_ || !paying_ ||
+      !warming_.allows(weighed_[proposal].probability, page.missing, begun))
     return false;
   if (page.followed && (ledger_.tag(page.page) & kWarmedTag) != 0) return false;
   record(proposal, true, weighed_[proposal].no_better ? kWarmedTag | kNoBetterTag : kWarmedTag);

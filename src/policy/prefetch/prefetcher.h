@@ -7,9 +7,9 @@
 // A request is saved only if all of its pages are there, so a page is fetched if p >= threshold * n / (h + n), where n
 // is how many pages of the request that it belongs to are missing: single pages go on a guess, large requests only
 // when they are nearly sure, the more so the larger. h, about 2, is the larger the less of what is displaced comes
-// back. The threshold and h follow the precision that the budget asks for. Where nothing passes, or where what is
-// displaced is worth about as much, prefetching has stopped by itself; proposals are still followed in shadow, and
-// start it again when they would pay.
+// back. The threshold and h follow the precision that the budget asks for. Where nothing passes, where what is
+// displaced is worth about as much, or where the cache finds that prefetching spares no reads, it has stopped by
+// itself; proposals are still followed in shadow, and start it again when they would pay.
 //
 // Owner: the driver; one executor; one volume. Pure: no I/O, no clock. How the driver uses it:
 //   read:  look up every page (cache.find; on_first_use for first uses), then on_access once; fetch what it returns
@@ -23,11 +23,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "policy/cache/page_cache.h"
+#include "policy/cache/payback.h"
 #include "policy/predict/page_history.h"
 #include "policy/predict/predictor.h"
 #include "policy/predict/predictor_set.h"
@@ -73,6 +76,15 @@ struct ExpertStatistics {
   bool active = false;  // something that it proposed has been issued lately
 };
 
+// What the cache has found out about prefetching (Payback).
+struct PaybackStatistics {
+  bool watched = false;
+  bool pays = true;
+  std::optional<double> gain;  // Payback::gain()
+  uint64_t stops = 0;          // for want of that
+};
+PaybackStatistics payback_statistics(const PageCache& cache);
+
 // For people and for the CLI. Counts are pages.
 struct PrefetchStatistics {
   PrefetchMode mode = PrefetchMode::kOff;
@@ -88,6 +100,7 @@ struct PrefetchStatistics {
   double ece = 0, brier = 0, brier_base = 0;  // of the stated probabilities of issued pages (Calibration)
   std::array<CalibrationBin, Calibration::kBins> reliability{};
   WarmingStatistics warming;
+  PaybackStatistics payback;                // filled in by the owner of the cache
   uint64_t fetch_latency_ns = 0;            // smoothed
   uint32_t recordings = 0, recognised = 0;  // boots and jobs known, and of those that are seen at present
   uint64_t memory_bytes = 0;                // of which it may take at most
@@ -108,7 +121,8 @@ struct PrefetchDecision {
     kTooManyInFlight,
     kCrowded,
     kWarmed,
-    kNoBetter
+    kNoBetter,
+    kDoesNotPay
   };
   uint64_t time_ns = 0;       // of the request that led to it
   uint64_t trigger_page = 0;  // the first page of that request
@@ -128,9 +142,10 @@ std::string_view prefetch_mode_name(PrefetchMode mode);  // "off", "shadow", "on
 class Prefetcher {
  public:
   // `cached` tells, without side effect, whether a page is in the cache; `expect`, where given, is told of pages that
-  // it will be asked about in a moment, so that the memory can be on its way.
+  // it will be asked about in a moment, so that the memory can be on its way; `pays`, where given, whether what is
+  // fetched ahead spares reads (PageCache::prefetching_pays).
   Prefetcher(const PrefetcherOptions& options, std::function<bool(uint64_t page)> cached,
-             std::function<void(uint64_t page)> expect = {});
+             std::function<void(uint64_t page)> expect = {}, std::function<bool()> pays = {});
 
   // After the request was looked up. Appends what to fetch now; in mode on those pages are in flight from here on.
   // Plain hits end here, in the header.
@@ -218,6 +233,7 @@ class Prefetcher {
   PrefetchMode mode_;
   std::function<bool(uint64_t)> cached_;
   std::function<void(uint64_t)> expect_;
+  std::function<bool()> pays_;
   PredictorSet experts_;
   PageHistory history_;
   Sieve sieve_;
@@ -248,6 +264,7 @@ class Prefetcher {
   double recent_pages_ = 0;                // of a request, smoothed
   bool stopped_ = false;
   bool crowded_ = false;
+  bool paying_ = true;
   uint64_t crowded_requests_ = 0;
   bool late_ = false;  // what is considered at present are late candidates
   uint64_t stops_ = 0, starts_ = 0;

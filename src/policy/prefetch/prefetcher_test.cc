@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "base/bytes.h"
@@ -18,7 +19,10 @@ namespace {
 // A volume with a cache and a prefetcher, as a driver holds them; fetches arrive at once unless they are held back.
 struct Volume {
   explicit Volume(PrefetcherOptions options) : cache(options.cache_pages * kPageBytes) {
-    prefetcher = std::make_unique<Prefetcher>(options, [this](uint64_t page) { return cache.contains(page); });
+    prefetcher = std::make_unique<Prefetcher>(
+        options, [this](uint64_t page) { return cache.contains(page); }, [this](uint64_t page) { cache.expect(page); },
+        [this] { return cache.prefetching_pays(); });
+    cache.watch_prefetching(options.mode == PrefetchMode::kOn);
     cache.set_on_wasted([this](uint64_t page, bool evicted) { prefetcher->on_wasted(page, evicted); });
   }
   static PrefetcherOptions options(PrefetchMode mode, uint64_t cache_pages = 4096) {
@@ -260,10 +264,11 @@ TEST(Prefetcher, WhereTheCacheHoldsAGoodPartOfRandomTrafficLittleIsFetched) {
   Volume volume(Volume::options(PrefetchMode::kOn));
   Random random(5);
   for (int i = 0; i < 100'000; ++i) volume.read(random.below(10'000), 1);
-  EXPECT_LE(volume.statistics().total.wasted * 4, volume.read_pages);
+  EXPECT_LE(volume.statistics().total.wasted * 10, volume.read_pages);
   const std::vector<PrefetchDecision> decisions = volume.prefetcher->decisions();
   EXPECT_TRUE(std::any_of(decisions.begin(), decisions.end(), [](const PrefetchDecision& decision) {
-    return decision.verdict == PrefetchDecision::Verdict::kNoBetter;
+    return decision.verdict == PrefetchDecision::Verdict::kNoBetter ||
+           decision.verdict == PrefetchDecision::Verdict::kDoesNotPay;
   }));
 }
 
@@ -275,6 +280,32 @@ double read_runs(Volume& volume, Random& random, int runs, uint32_t requests, ui
     for (uint32_t j = 0; j < requests; ++j) hits += volume.read(first + uint64_t{j} * pages, pages);
   }
   return static_cast<double>(hits) / (static_cast<double>(runs) * requests);
+}
+
+// Some are read a thousand times as often as others, in no order: what is known of them is how often, not when. A
+// prefetcher is right half of the time there, and each of its pages displaces one as good.
+TEST(Prefetcher, RandomReadsOfPopularPagesAreLeftAloneOnceTheySpareNothing) {
+  Volume volume(Volume::options(PrefetchMode::kOn, 2000));
+  PageCache without(2000 * kPageBytes);
+  Random random(9);
+  uint64_t missed = 0, missed_without = 0;
+  for (int i = 0; i < 200'000; ++i) {
+    // About one over the rank.
+    const auto rank = static_cast<uint64_t>(std::pow(20'000.0, random.fraction()));
+    const uint64_t page = mix64(rank) % (1u << 20);
+    missed += !volume.read(page, 1);
+    if (without.find(page)) continue;
+    ++missed_without;
+    without.insert(page, Origin::kDemand);
+  }
+  EXPECT_LE(volume.statistics().total.wasted * 50, volume.read_pages);
+  EXPECT_LE(missed, missed_without + volume.read_pages / 200);
+  volume.expect_conserved();
+  EXPECT_GE(volume.cache.payback()->stops(), 1u);
+  // A stream is worth fetching all the same, once it is tried again.
+  uint64_t hits = 0;
+  for (uint64_t i = 0; i < 200'000; ++i) hits += volume.read((1u << 22) + i * 4, 4);
+  EXPECT_GE(hits, 100'000u);
 }
 
 TEST(Prefetcher, StopsWhereNothingPaysAndStartsAgainWhereItWould) {

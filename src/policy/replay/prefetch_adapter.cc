@@ -22,7 +22,7 @@ class PrefetchAdapter final : public ReplayPrefetch {
   PrefetchAdapter(const PrefetchChoice& choice, const View& view)
       : prefetcher_(
             options_of(choice), [view](uint64_t page) { return view.cached(page) || view.in_flight(page); },
-            view.expect) {
+            view.expect, view.pays) {
     if (choice.model == nullptr || !choice.experts.empty()) return;
     NeuralOptions neural;
     neural.file_pages_log2 = kVolumePagesLog2;

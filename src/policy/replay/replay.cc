@@ -36,7 +36,8 @@ Replay::Replay(const ReplayOptions& options, WorkClock work_clock)
 
 ReplayPrefetch::View Replay::view() const {
   return {[this](uint64_t page) { return cache_->contains(page); },
-          [this](uint64_t page) { return flying_.contains(page); }, [this](uint64_t page) { cache_->expect(page); }};
+          [this](uint64_t page) { return flying_.contains(page); }, [this](uint64_t page) { cache_->expect(page); },
+          [this] { return cache_->prefetching_pays(); }};
 }
 
 // What two readings of the clock in a row tell, least: to be taken off what is measured between two.
@@ -194,7 +195,8 @@ void Replay::deliver() {
       if (flight == flying_.end() || flight->second.fetch != fetch.number) continue;
       const bool demanded = flight->second.demanded;
       flying_.erase(flight);
-      cache_->insert(page, demanded ? Origin::kDemand : Origin::kPrefetch);
+      cache_->insert(page, Origin::kPrefetch);
+      if (demanded) (void)cache_->find(page);  // the reader, who has waited for it and been counted
     }
     timed([&] { prefetch_->on_fetched(fetch.range, fetch.latency_ns); });
   }

@@ -37,6 +37,10 @@ class DefaultReplayCache final : public ReplayCache {
   void set_on_wasted(std::function<void(uint64_t, bool)> on_wasted) override {
     cache_.set_on_wasted(std::move(on_wasted));
   }
+  bool prefetching_pays() override {
+    cache_.watch_prefetching(true);
+    return cache_.prefetching_pays();
+  }
 
  private:
   PageCache cache_;

@@ -26,6 +26,8 @@ class ReplayCache {
   virtual void insert(uint64_t key, Origin origin) = 0;
   // Told of every prefetched page that leaves unused. It must not call into the cache.
   virtual void set_on_wasted(std::function<void(uint64_t key, bool evicted)> on_wasted) = 0;
+  // Whether prefetching pays, found out from the first question on; plain LRU does not know.
+  virtual bool prefetching_pays() { return true; }
 };
 
 std::unique_ptr<ReplayCache> make_replay_cache(Replacement replacement, uint64_t capacity_pages);

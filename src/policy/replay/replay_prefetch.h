@@ -28,6 +28,7 @@ class ReplayPrefetch {
     std::function<bool(uint64_t page)> cached;
     std::function<bool(uint64_t page)> in_flight;
     std::function<void(uint64_t page)> expect;  // cached() comes soon; may be missing
+    std::function<bool()> pays;                 // whether prefetching pays, as the cache finds out; may be missing
   };
   virtual ~ReplayPrefetch() = default;
   virtual void on_access(const Observation& observation, std::vector<PageRange>& to_fetch) = 0;

@@ -1,0 +1,127 @@
+// Shows that a watched cache knows what prefetching spares: counted beside a second cache that is shown the same reads
+// and no prefetches, whole for a small cache and sampled for a large one.
+#include "policy/cache/without_prefetch.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "base/random.h"
+
+namespace foreshard::policy {
+namespace {
+
+// A cache into which what is proposed goes before it is read, beside one without.
+struct Pair {
+  explicit Pair(uint64_t pages) : with(pages * kPageBytes), without(pages * kPageBytes) {
+    with.watch_prefetching(true);
+  }
+  void read(uint64_t page) {
+    missed_with += miss(with, page);
+    missed_without += miss(without, page);
+  }
+  void prefetch(uint64_t page) { with.insert(page, Origin::kPrefetch); }
+  void write(uint64_t page) {
+    for (PageCache* cache : {&with, &without}) {
+      cache->erase_range(page, 1);
+      cache->insert(page, Origin::kWrite);
+    }
+  }
+  static bool miss(PageCache& cache, uint64_t page) {
+    if (cache.find(page)) return false;
+    cache.insert(page, Origin::kDemand);
+    return true;
+  }
+  uint64_t ended() const { return with.statistics().prefetched_used + with.statistics().prefetched_wasted; }
+  int64_t spared() const { return static_cast<int64_t>(missed_without - missed_with); }
+
+  PageCache with, without;
+  uint64_t missed_with = 0, missed_without = 0;
+};
+
+// Popular pages, in no order.
+uint64_t popular(Random& random, uint64_t pages) {
+  return static_cast<uint64_t>(std::pow(static_cast<double>(pages), random.fraction()));
+}
+
+void expect_true_gain(uint64_t cache_pages, double tolerance) {
+  Random random(1);
+  Pair pair(cache_pages);
+  uint64_t stream = 1u << 30, ended = 0;
+  int64_t spared = 0;
+  const uint64_t reads = cache_pages * 12 + 30'000;
+  for (uint64_t i = 0; i < reads; ++i) {
+    if (i == reads - reads / 3) ended = pair.ended(), spared = pair.spared();
+    pair.read(popular(random, cache_pages * 8));
+    if (i % 16 == 0) pair.write(popular(random, cache_pages * 8));
+    if (i % 4 != 0) continue;
+    pair.prefetch(++stream);
+    pair.read(stream);
+    pair.prefetch(popular(random, cache_pages * 8));
+  }
+  ASSERT_NE(pair.with.payback(), nullptr);
+  const std::optional<double> gain = pair.with.payback()->gain();
+  ASSERT_TRUE(gain.has_value());
+  EXPECT_NEAR(*gain, static_cast<double>(pair.spared() - spared) / static_cast<double>(pair.ended() - ended),
+              tolerance);
+  EXPECT_TRUE(pair.with.prefetching_pays());
+  pair.with.check();
+}
+
+TEST(WithoutPrefetch, KnowsWhatASmallCacheWouldMiss) { expect_true_gain(1000, 0.05); }
+TEST(WithoutPrefetch, EstimatesWhatALargeCacheWouldMiss) { expect_true_gain(64 * 1024, 0.08); }
+
+TEST(WithoutPrefetch, FollowsTheCacheWhereNothingIsPrefetched) {
+  Random random(2);
+  Pair pair(500);
+  for (int i = 0; i < 20'000; ++i) {
+    pair.read(popular(random, 4000));
+    if (i % 5 == 0) pair.write(popular(random, 4000));
+    if (i % 100 == 0) pair.with.erase_range(i % 4000, 64), pair.without.erase_range(i % 4000, 64);
+  }
+  EXPECT_EQ(pair.missed_with, pair.missed_without);
+  EXPECT_FALSE(pair.with.payback()->gain().has_value());
+  EXPECT_TRUE(pair.with.prefetching_pays());
+}
+
+// What is prefetched is read sometimes, but what it displaces more often.
+TEST(WithoutPrefetch, WherePrefetchingOnlyDisplacesTheCacheSaysSoAndDropsWhatWaits) {
+  Random random(3);
+  Pair pair(1000);
+  uint64_t i = 0;
+  for (; i < 60'000 && pair.with.prefetching_pays(); ++i) {
+    pair.read(popular(random, 4000));
+    for (int k = 0; k < 2; ++k) pair.prefetch(popular(random, 4000));
+  }
+  ASSERT_FALSE(pair.with.prefetching_pays());
+  EXPECT_GT(pair.missed_with * 10, pair.missed_without * 9);
+  const uint64_t waiting = pair.with.statistics().prefetched_waiting;
+  EXPECT_GT(waiting, 100u);
+  for (uint64_t k = 0; k < 4 * waiting; ++k) pair.read(popular(random, 4000));
+  EXPECT_EQ(pair.with.statistics().prefetched_waiting, 0u);
+  // What a client asks for meanwhile by a hint stays.
+  pair.prefetch(1u << 20);
+  for (uint64_t k = 0; k < 500; ++k) pair.read(popular(random, 4000));
+  EXPECT_TRUE(pair.with.contains(1u << 20));
+  pair.with.check();
+}
+
+TEST(WithoutPrefetch, ItIsWatchedOnlyWhileAskedForAndWithAnyCapacity) {
+  PageCache cache(0);
+  cache.watch_prefetching(true);
+  EXPECT_EQ(cache.payback(), nullptr);
+  EXPECT_FALSE(cache.find(1));
+  cache.set_capacity(100 * kPageBytes);
+  EXPECT_NE(cache.payback(), nullptr);
+  EXPECT_GE(cache.memory_bytes_max(), 100 * kPageBytes + WithoutPrefetch::kBytesMax);
+  cache.set_capacity(0);
+  EXPECT_EQ(cache.payback(), nullptr);
+  cache.set_capacity(100 * kPageBytes);
+  cache.watch_prefetching(false);
+  EXPECT_EQ(cache.payback(), nullptr);
+  EXPECT_TRUE(cache.prefetching_pays());
+}
+
+}  // namespace
+}  // namespace foreshard::policy
