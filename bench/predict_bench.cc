@@ -68,6 +68,7 @@ void hits(uint64_t cache_pages) {
     Prefetcher prefetcher(
         options, [&](uint64_t page) { return cache.contains(page); }, [&](uint64_t page) { cache.expect(page); });
     std::vector<PageRange> ranges;
+    cache.watch_prefetching(mode == PrefetchMode::kOn);
     const Cost with = cost_of(kOperations, [&] {
       for (const uint64_t page : pages) {
         const PageCache::Hit hit = cache.find(page);
@@ -94,12 +95,13 @@ void misses(const char* what, NextPage next_page) {
   options.cache_pages = kCachePages;
   Prefetcher prefetcher(
       options, [&cache](uint64_t page) { return cache.contains(page); },
-      [&cache](uint64_t page) { cache.expect(page); });
+      [&cache](uint64_t page) { cache.expect(page); }, [&cache] { return cache.prefetching_pays(); });
   cache.set_on_wasted([&prefetcher](uint64_t page, bool evicted) { prefetcher.on_wasted(page, evicted); });
   std::vector<PageRange> ranges;
   constexpr uint64_t kMisses = 500'000;
   uint64_t fetched = 0;
   const auto run = [&](bool observed) {
+    cache.watch_prefetching(observed);
     for (uint64_t i = 0; i < kMisses; ++i) {
       Observation observation;
       observation.first_page = next_page(i);

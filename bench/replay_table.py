@@ -62,12 +62,8 @@ def figure(one):
     return f"{one['read_request_miss_ratio']:.4f} @ {one['precision']:.3f}"
 
 
-def ns_of_a_page(one):
-    return one["predict_ns_per_access"] * one["requests"] / max(1, one["read_bytes"] / 4096)
-
-
 def table(cache, traces, controls, policies, found, recurring):
-    head = ["trace"] + policies + ["ratio to B", "to none", "ECE", "Brier/base", "extra", "in time", "ns",
+    head = ["trace"] + policies + ["ratio to B", "to none", "ECE", "Brier/base", "extra", "in time", "ns a request",
                                  "ns a page"]
     print(f"\n## cache {cache}\n\n| {' | '.join(head)} |\n|---|{'--:|' * (len(head) - 1)}")
     ratios, used, fetched = [], 0, 0
@@ -87,7 +83,7 @@ def table(cache, traces, controls, policies, found, recurring):
         print(f"| {short(trace)}{' *' if chosen else ''} | " + " | ".join(figure(one[policy]) for policy in policies)
               + f" | {ratio:.3f} | {none:+.4f} | {last['ece']:.3f} | {brier:.2f} |"
               f" {last['wasted_bytes'] / max(1, last['read_bytes']):.3f} | {last['in_time_ratio']:.3f} |"
-              f" {last['predict_ns_per_access']:.0f} | {ns_of_a_page(last):.0f} |")
+              f" {last['predict_ns_per_request']:.0f} | {last['predict_ns_per_access']:.0f} |")
     if ratios:
         print(f"\nmean of the ratios over the {len(ratios)} marked *: {sum(ratios) / len(ratios):.3f}; "
               f"precision weighted by bytes {used / max(1, fetched):.3f}")

@@ -97,6 +97,7 @@ Json row_json(const ReplayReport& report, const ReplayRow& row) {
           {"brier_base", result.facts.brier_base},
           {"reliability", curve},
           {"predict_ns_per_access", result.predict_ns_per_access()},
+          {"predict_ns_per_request", result.predict_ns_per_request()},
           {"predictor_bytes", result.facts.memory_bytes}};
 }
 

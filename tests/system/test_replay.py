@@ -144,6 +144,7 @@ lab.check("a cache of a size is one of that share", by_size["page_miss_ratio"] =
 twice = told(path, "--prefetch", "all"), told(path, "--prefetch", "all")
 for one in twice:
     one.pop("predict_ns_per_access")
+    one.pop("predict_ns_per_request")
 lab.check("the same again is the same", twice[0] == twice[1], twice)
 
 # ---- the table

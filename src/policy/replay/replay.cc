@@ -66,10 +66,11 @@ void Replay::take(const TraceRequest& request) {
     return;
   }
   measured_ = prefetch_ != nullptr && mix64(result_.requests()) % kMeasuredOneOf == 0;
-  result_.predict_accesses += measured_;
   advance_time(request);
   deliver();
   const RequestPages pages = pages_of(request);
+  result_.predict_requests += measured_;
+  result_.predict_pages += measured_ ? pages.count : 0;
   Observation observation;
   observation.time_ns = now_ns_;
   observation.vm = VmId{request.process};

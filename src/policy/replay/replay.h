@@ -58,7 +58,7 @@ struct ReplayResult {
   uint64_t unused_pages = 0;  // waiting in the cache or on their way in the end
   uint64_t server_ram_pages = 0, server_disk_pages = 0;
   uint64_t warmed_pages = 0;                      // read into the server's RAM ahead of demand
-  uint64_t predict_ns = 0, predict_accesses = 0;  // of work that was measured, and of how many requests
+  uint64_t predict_ns = 0, predict_requests = 0, predict_pages = 0;  // work that was measured, and for how many
   LatencyHistogram read_latency;
   PrefetchFacts facts;
 
@@ -68,7 +68,8 @@ struct ReplayResult {
   double page_miss_ratio() const { return ratio(missed_pages, accessed_pages); }
   double precision() const { return ratio(used_pages, prefetched_pages); }
   double in_time() const { return ratio(used_pages - late_pages, used_pages); }
-  double predict_ns_per_access() const { return ratio(predict_ns, predict_accesses); }
+  double predict_ns_per_access() const { return ratio(predict_ns, predict_pages); }  // of a page, as in page_miss_ratio
+  double predict_ns_per_request() const { return ratio(predict_ns, predict_requests); }
   static double ratio(uint64_t part, uint64_t whole) {
     return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
   }

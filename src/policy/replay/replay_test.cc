@@ -201,7 +201,7 @@ TEST(Replay, OnlyMeasuredRequestsCountTheClock) {
   std::vector<TraceRequest> trace;
   for (uint64_t i = 0; i < 1600; ++i) trace.push_back(at(i * 10 * kMs, 100));
   const ReplayResult result = bench.run(trace);
-  EXPECT_NEAR(static_cast<double>(result.predict_accesses), 100, 40);
+  EXPECT_NEAR(static_cast<double>(result.predict_requests), 100, 40);
   // Between two readings lies one step of the clock, which is what reading it costs.
   EXPECT_EQ(result.predict_ns, 0u);
 }
@@ -214,7 +214,17 @@ TEST(Replay, WorkIsCountedButNotWhatInterruptedIt) {
   const ReplayResult result = bench.run(trace);
   const uint64_t counted = result.predict_ns / 700;
   EXPECT_EQ(result.predict_ns, counted * 700);
-  EXPECT_NEAR(static_cast<double>(counted), static_cast<double>(result.predict_accesses) / 2, 40);
+  EXPECT_NEAR(static_cast<double>(counted), static_cast<double>(result.predict_requests) / 2, 40);
+}
+
+TEST(Replay, WorkIsToldForEachPageAndForEachRequest) {
+  Bench bench(16, {{10, {20, 1}}});
+  bench.work_ns = {{100, 800}};
+  std::vector<TraceRequest> trace;
+  for (uint64_t i = 0; i < 1600; ++i) trace.push_back(at(i * 10 * kMs, 100, 4));
+  const ReplayResult result = bench.run(trace);
+  EXPECT_EQ(result.predict_ns_per_request(), 800);
+  EXPECT_EQ(result.predict_ns_per_access(), 200);
 }
 
 // Random requests through LRU, page by page, with a deque.
