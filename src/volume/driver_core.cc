@@ -77,6 +77,7 @@ DriverCore::DriverCore(runtime::Runtime& runtime, meta::Meta& meta, DriverOption
   cache_.set_on_wasted([this](uint64_t page, bool evicted) { prefetcher_.on_wasted(page, evicted); });
   cache_.set_on_used([this](uint64_t page) { prefetcher_.on_first_use(page); });
   if (flash_ == nullptr) return;
+  cache_.set_at_hand([this](uint64_t page) { return in_flash(page); });
   cache_.set_on_evicted([this](uint64_t page, const std::byte* data, bool used_again) {
     flash_->put(page, {data, kPageBytes}, used_again);
   });

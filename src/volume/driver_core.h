@@ -150,7 +150,7 @@ class DriverCore final : public Driver, public LinkOwner {
   runtime::Task<void> prefetch_range(policy::PageRange range);
   runtime::Task<void> warm_range(policy::PageRange range);
   void note_server_read(const ServerLink& link, uint64_t pages, uint64_t asked_ns, const server::ReadReply& answered);
-  runtime::Task<Result<void>> prefetch_pages(uint64_t first, uint64_t pages);
+  runtime::Task<Result<void>> prefetch_pages(policy::PageRange range);
   runtime::Task<bool> wait_for_prefetch(uint64_t page);
 
   // ---- flushing and restoring (driver_flush.cc)

@@ -64,7 +64,7 @@ Task<void> DriverCore::prefetch_range(policy::PageRange range) {
   const std::optional<runtime::Gate::Pass> pass = background_.enter();
   const uint64_t asked_ns = runtime_.now_ns();
   bool good = false;
-  if (pass) good = (co_await prefetch_pages(range.first_page, range.pages)).has_value();
+  if (pass) good = (co_await prefetch_pages(range)).has_value();
   // Readers who wait look into the cache once this has run on.
   prefetching_.erase(range.first_page);
   prefetch_ended_.wake_all();
@@ -116,7 +116,8 @@ Task<bool> DriverCore::wait_for_prefetch(uint64_t page) {
 
 // A prefetch takes no place in the interval table and waits for nobody: the fill guard keeps old contents out, and
 // a server that is not there is not asked. All of one chunk, as the prefetcher says what to fetch.
-Task<Result<void>> DriverCore::prefetch_pages(uint64_t first, uint64_t pages) {
+Task<Result<void>> DriverCore::prefetch_pages(policy::PageRange range) {
+  const uint64_t first = range.first_page, pages = range.pages;
   Volumelet* volumelet = map_.find(chunk_of(first));
   if (volumelet == nullptr || volumelet->link == nullptr || !volumelet->link->ready())
     co_return fail(ErrorCode::kUnavailable, "prefetch: server not ready");
@@ -147,7 +148,8 @@ Task<Result<void>> DriverCore::prefetch_pages(uint64_t first, uint64_t pages) {
       prefetcher_.on_dropped({page, 1});
       continue;
     }
-    insert_in_cache(page, data.data() + (page - first) * kPageBytes, policy::Origin::kPrefetch);
+    insert_in_cache(page, data.data() + (page - first) * kPageBytes,
+                    range.hinted ? policy::Origin::kHint : policy::Origin::kPrefetch);
   }
   co_return Result<void>();
 }

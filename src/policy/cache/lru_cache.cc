@@ -68,7 +68,7 @@ LruCache::Hit LruCache::find(uint64_t key) {
 void LruCache::insert(uint64_t key, Origin origin) {
   if (capacity_pages_ == 0) return;
   if (!table_.empty() && table_[locate(key)] != kNone) {
-    if (origin == Origin::kPrefetch) return;
+    if (is_prefetch(origin)) return;
     const Hit hit = find(key);
     if (origin == Origin::kWrite && hit.first_use && on_wasted_) on_wasted_(key, false);
     return;
@@ -82,7 +82,7 @@ void LruCache::insert(uint64_t key, Origin origin) {
     node = free_.back();
     free_.pop_back();
   }
-  nodes_[node] = {key, kNone, kNone, origin == Origin::kPrefetch};
+  nodes_[node] = {key, kNone, kNone, is_prefetch(origin)};
   table_[locate(key)] = node;
   push_newest(node);
   ++used_;

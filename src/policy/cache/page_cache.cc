@@ -98,13 +98,14 @@ void PageCache::unlink(Queue queue, uint32_t slot) {
   (node.newer != kNone ? slots_[node.newer].older : list.newest) = node.older;
   (node.older != kNone ? slots_[node.older].newer : list.oldest) = node.newer;
   --list.pages;
+  if (queue == kProbation) to_drop_ = std::min(to_drop_, list.pages);
 }
 
 void PageCache::watch_prefetching(bool watch) {
   watches_ = watch;
   if (!watch) without_ = nullptr;
   if (watch && without_ == nullptr && capacity_pages_ != 0)
-    without_ = std::make_unique<WithoutPrefetch>(capacity_pages_);
+    without_ = std::make_unique<WithoutPrefetch>(capacity_pages_, used_pages_ != 0);
 }
 
 const Payback* PageCache::payback() const { return without_ == nullptr ? nullptr : &without_->payback(); }
@@ -119,8 +120,15 @@ uint64_t PageCache::memory_bytes_max() const {
 }
 
 PageCache::Hit PageCache::find(uint64_t key) {
+  if (!watched(key)) return look_up(key);
+  const bool hinted = capacity_pages_ != 0 && table_[locate(key)].hinted;
   const Hit hit = look_up(key);
-  if (watched(key)) without_->read(key, static_cast<bool>(hit), hit.first_use);
+  using enum WithoutPrefetch::Found;
+  if (hit) {
+    without_->read(key, hit.first_use && !hinted ? kFirstUse : kThere);
+  } else {
+    without_->read(key, at_hand_ && without_->lost(key) && at_hand_(key) ? kAtHand : kNot);
+  }
   return hit;
 }
 
@@ -156,7 +164,7 @@ void PageCache::first_use(Entry& entry) {
   --statistics_.prefetched_waiting;
   // It had to be fetched twice for want of room.
   if (entry.again) too_small(PageKind::kPrefetched, entry.key);
-  entry.again = false;
+  entry.again = entry.hinted = false;
   first_read(entry);
 }
 
@@ -168,10 +176,11 @@ void PageCache::first_read(Entry& entry) {
   push_newest(entry.queue, entry.slot);
 }
 
-void PageCache::waste(uint64_t key, bool evicted) {
+void PageCache::waste(const Entry& entry, bool evicted) {
+  const uint64_t key = entry.key;
   ++statistics_.prefetched_wasted;
   --statistics_.prefetched_waiting;
-  if (watched(key)) without_->wasted();
+  if (!entry.hinted && watched(key)) without_->wasted();
   if (on_wasted_) on_wasted_(key, evicted);
 }
 
@@ -181,10 +190,10 @@ std::byte* PageCache::overwrite(uint64_t key) {
   if (entry.slot == kNone) return nullptr;
   if (watched(key)) without_->insert(key, Origin::kWrite);
   if (entry.queue == kProbation) {
-    waste(key, false);
+    waste(entry, false);
     unlink(kProbation, entry.slot);
     entry.queue = kWritten;
-    entry.again = false;
+    entry.again = entry.hinted = false;
     push_newest(kWritten, entry.slot);
   }
   return data(entry.slot);
@@ -198,8 +207,8 @@ std::byte* PageCache::insert(uint64_t key, Origin origin) {
   if (origin == Origin::kDemand && watched(key)) without_->insert(key, origin);
   // A demand read that fetched what was prefetched meanwhile has used it.
   if (origin == Origin::kDemand && table_[position].queue == kProbation) {
+    if (!table_[position].hinted && watched(key)) without_->unneeded();
     first_use(table_[position]);
-    if (watched(key)) without_->unneeded();
     if (on_used_) on_used_(key);
   }
   return data(table_[position].slot);
@@ -213,11 +222,13 @@ std::byte* PageCache::insert_new(uint64_t key, Origin origin, uint64_t position)
   const uint32_t slot = take_slot();
   Entry entry{.key = key, .slot = slot};
   switch (origin) {
+    case Origin::kHint:
     case Origin::kPrefetch: {
       ++statistics_.prefetched;
       ++statistics_.prefetched_waiting;
       const std::optional<Ghosts::Found> ghost = ghosts_.find(key);
       entry.queue = kProbation;
+      entry.hinted = origin == Origin::kHint;
       entry.again = ghost && ghost->how == Gone::kUnused && ghost->near;
       break;
     }
@@ -246,11 +257,8 @@ uint32_t PageCache::take_slot() {
 void PageCache::make_room(uint64_t capacity_pages) {
   const bool pays = prefetching_pays();
   if (std::exchange(paid_, pays) && !pays) to_drop_ = queues_[kProbation].pages;
-  to_drop_ = std::min(to_drop_, queues_[kProbation].pages);
-  if (to_drop_ != 0) {
-    --to_drop_;
-    return evict_oldest(kProbation, Gone::kUnused);
-  }
+  if (pays) to_drop_ = 0;
+  if (drop_one_waiting()) return;
   const uint64_t read_pages = queues_[kSmall].pages + queues_[kMain].pages;
   switch (shares_.most_beyond({queues_[kProbation].pages, queues_[kWritten].pages, read_pages}, capacity_pages)) {
     case PageKind::kPrefetched: return evict_oldest(kProbation, Gone::kUnused);
@@ -262,6 +270,21 @@ void PageCache::make_room(uint64_t capacity_pages) {
     const bool small = queues_[kSmall].pages > small_most || queues_[kMain].pages == 0;
     if (small ? evict_from_small() : evict_from_main()) return;
   }
+}
+
+// Of those that waited when prefetching was stopped; what the client asked for by a hint waits on.
+bool PageCache::drop_one_waiting() {
+  while (to_drop_ != 0) {
+    --to_drop_;
+    const uint32_t slot = queues_[kProbation].oldest;
+    if (!table_[locate(slots_[slot].key)].hinted) {
+      evict_oldest(kProbation, Gone::kUnused);
+      return true;
+    }
+    unlink(kProbation, slot);
+    push_newest(kProbation, slot);
+  }
+  return false;
 }
 
 void PageCache::evict_oldest(Queue queue, Gone how) {
@@ -304,7 +327,7 @@ bool PageCache::evict_from_main() {
 void PageCache::drop(uint64_t position, bool evicted) {
   const Entry entry = table_[position];
   if (entry.queue == kProbation) {
-    waste(entry.key, evicted);
+    waste(entry, evicted);
   } else if (evicted && on_evicted_) {
     // What was used again is in the main queue: it moves there before the small one evicts it.
     on_evicted_(entry.key, data(entry.slot), entry.queue == kMain);
@@ -355,8 +378,12 @@ bool PageCache::worth_inserting(uint64_t key) {
 }
 
 bool PageCache::erase(uint64_t key) {
-  if (capacity_pages_ == 0) return false;
   if (watched(key)) without_->erase(key);
+  return erase_here(key);
+}
+
+bool PageCache::erase_here(uint64_t key) {
+  if (capacity_pages_ == 0) return false;
   const uint64_t position = locate(key);
   if (table_[position].slot == kNone) return false;
   ++statistics_.erased;
@@ -375,7 +402,7 @@ uint64_t PageCache::erase_range(uint64_t first, uint64_t count) {
       const uint64_t key = slots_[slot].key;
       if (key < first || key > last) continue;
       // A free slot still names the page that it held; if that page lives elsewhere now, it goes all the same.
-      erase(key);
+      erase_here(key);
     }
     return used_before - used_pages_;
   }
@@ -383,7 +410,7 @@ uint64_t PageCache::erase_range(uint64_t first, uint64_t count) {
     const uint64_t region_last = std::min(last, key | (kPagesPerRegion - 1));
     if (region_counter(key) != 0) {
       for (uint64_t page = key;; ++page) {
-        erase(page);
+        erase_here(page);
         if (page == region_last) break;
       }
     }

@@ -8,7 +8,8 @@
 // write is for its owner to ensure (FillGuard). Pointers that it hands out stay good until the next call that is
 // not const. Deterministic: no decision hangs on anything but the calls made.
 //
-// Memory: the capacity, and kMetadataBytesPerPage for each of its pages, allocated with the cache.
+// Memory: the capacity, and kMetadataBytesPerPage for each of its pages, allocated with the cache; and while it is
+// watched WithoutPrefetch::kBytesMax.
 //
 // Invariant: every page held is in exactly one queue and one entry of the table; a page on probation was
 // prefetched and never used; used + wasted + on probation = prefetched.
@@ -29,14 +30,16 @@
 namespace foreshard::policy {
 
 // Why a page is put into the cache.
-enum class Origin : uint8_t { kDemand, kPrefetch, kWrite };
+// A hint is a prefetch that the client asked for.
+enum class Origin : uint8_t { kDemand, kPrefetch, kWrite, kHint };
+constexpr bool is_prefetch(Origin origin) { return origin == Origin::kPrefetch || origin == Origin::kHint; }
 
 struct PageCacheStatistics {
   uint64_t hits = 0, misses = 0;    // of find()
   uint64_t inserted = 0;            // pages put in that were not there, whatever their origin
   uint64_t evicted = 0;             // pushed out for want of room
   uint64_t erased = 0;              // by erase() and erase_range()
-  uint64_t prefetched = 0;          // inserted as kPrefetch
+  uint64_t prefetched = 0;          // inserted as kPrefetch or kHint
   uint64_t prefetched_used = 0;     // of those: found once at least
   uint64_t prefetched_wasted = 0;   // of those: evicted, erased or overwritten without having been found
   uint64_t prefetched_waiting = 0;  // of those: still on probation
@@ -107,6 +110,8 @@ class PageCache {
   // without; at first, and unwatched, it is taken to pay. Costs what WithoutPrefetch costs.
   void watch_prefetching(bool watch);
   bool prefetching_pays() const;
+  // Asked whether a page that is not here is at hand all the same, in a second tier, so that no read is lost.
+  void set_at_hand(std::function<bool(uint64_t key)> at_hand) { at_hand_ = std::move(at_hand); }
   const Payback* payback() const;  // null: not watched
 
   uint64_t used_bytes() const { return used_pages_ * kPageBytes; }
@@ -127,7 +132,7 @@ class PageCache {
     uint8_t uses = 0;  // since it was last considered for eviction, capped
     Queue queue = kSmall;
     bool again = false;  // prefetched soon after it had left unused
-    uint8_t padding = 0;
+    bool hinted = false;
   };
   static_assert(sizeof(Entry) == 16);
   struct Slot {
@@ -151,12 +156,14 @@ class PageCache {
   void unlink(Queue queue, uint32_t slot);
   void make_room(uint64_t capacity_pages);
   void evict_oldest(Queue queue, Gone how);
+  bool drop_one_waiting();
+  bool erase_here(uint64_t key);
   bool evict_from_small();
   bool evict_from_main();
   void drop(uint64_t position, bool evicted);  // entry, slot and counts of a page that leaves
   void first_use(Entry& entry);
   void first_read(Entry& entry);
-  void waste(uint64_t key, bool evicted);
+  void waste(const Entry& entry, bool evicted);
   bool came_back(uint64_t key);
   void missed(uint64_t key);
   void too_small(PageKind kind, uint64_t key);
@@ -182,6 +189,7 @@ class PageCache {
   std::unique_ptr<WithoutPrefetch> without_;  // null: not watched
   bool paid_ = true;                          // when room was made last
   uint64_t to_drop_ = 0;                      // prefetched pages that waited when it did not pay any more
+  std::function<bool(uint64_t)> at_hand_;
   std::function<void(uint64_t, bool)> on_wasted_;
   std::function<void(uint64_t)> on_used_;
   OnEvicted on_evicted_;

@@ -15,27 +15,35 @@ uint64_t share_of(uint64_t whole, uint64_t capacity_pages) {
 }  // namespace
 
 // The miniature's own arena is address space only: nothing is ever copied into it.
-WithoutPrefetch::WithoutPrefetch(uint64_t capacity_pages)
+WithoutPrefetch::WithoutPrefetch(uint64_t capacity_pages, bool settles)
     : share_(share_of(kWhole, capacity_pages)),
       cache_(std::max<uint64_t>(std::min(capacity_pages, kPagesMax), 1) * kPageBytes),
-      payback_(std::min(capacity_pages, kPagesMax)) {}
+      payback_(std::min(capacity_pages, kPagesMax), settles) {}
 
-void WithoutPrefetch::read(uint64_t key, bool found, bool first_use) {
+void WithoutPrefetch::read(uint64_t key, Found found) {
   const bool would_be_found = static_cast<bool>(cache_.find(key));
-  if (first_use) {
-    would_be_found ? payback_.unneeded() : payback_.saved();
-  } else if (found && !would_be_found) {
-    payback_.kept();
-  } else if (!found && would_be_found) {
-    payback_.lost();
+  switch (found) {
+    case Found::kFirstUse: would_be_found ? payback_.unneeded() : payback_.saved(); break;
+    case Found::kThere:
+      if (!would_be_found) payback_.kept();
+      break;
+    case Found::kNot:
+      if (would_be_found) payback_.lost();
+      break;
+    case Found::kAtHand: break;
   }
+  payback_.read(!would_be_found);
   // What is there would have been fetched; what is not comes in when its reader has fetched it.
-  if (found && !would_be_found) insert(key, Origin::kDemand);
+  if (found >= Found::kThere && !would_be_found) cache_.insert(key, Origin::kDemand);
 }
 
-void WithoutPrefetch::insert(uint64_t key, Origin origin) {
-  if (!cache_.contains(key)) payback_.arrived();
-  cache_.insert(key, origin);
+void WithoutPrefetch::erase_range(uint64_t first, uint64_t count) {
+  if (count > kPagesMax) {
+    cache_.erase_range(first, count);
+    return;
+  }
+  for (uint64_t key = first; key != first + count; ++key)
+    if (samples(key)) cache_.erase(key);
 }
 
 }  // namespace foreshard::policy

@@ -4,8 +4,8 @@
 //
 // Owner: a PageCache, which tells it of every call. Deterministic. Memory: kBytesMax.
 //
-// Invariant: it holds what a cache of its size would hold that is shown the sampled pages' reads, writes and erasures
-// and no prefetches.
+// Invariant: once it is full, or if it was there from the start, it holds what a cache of its size would hold that is
+// shown the sampled pages' reads, writes, erasures and hints and no prefetches.
 #pragma once
 
 #include <cstdint>
@@ -21,13 +21,17 @@ class WithoutPrefetch {
   static constexpr uint64_t kPagesMax = 4096;  // of its cache; a smaller one is copied whole
   static constexpr uint64_t kBytesMax = kPagesMax * PageCache::kMetadataBytesPerPage + 1024;
 
-  explicit WithoutPrefetch(uint64_t capacity_pages);
+  // `settles`: the cache holds something already, of which nothing is known here.
+  WithoutPrefetch(uint64_t capacity_pages, bool settles);
   bool samples(uint64_t key) const { return (mix64(key) & (kWhole - 1)) < share_; }
   // All below: of a sampled page; erase_range() of any.
-  void read(uint64_t key, bool found, bool first_use);
-  void insert(uint64_t key, Origin origin);
+  enum class Found : uint8_t { kNot, kAtHand, kThere, kFirstUse };  // at hand: not there, and yet no read is lost
+  // Whether it is not there, and would have been.
+  bool lost(uint64_t key) const { return cache_.contains(key); }
+  void read(uint64_t key, Found found);
+  void insert(uint64_t key, Origin origin) { cache_.insert(key, origin); }
   void erase(uint64_t key) { cache_.erase(key); }
-  void erase_range(uint64_t first, uint64_t count) { cache_.erase_range(first, count); }
+  void erase_range(uint64_t first, uint64_t count);
   // It was fetched ahead; then it left unread, or a reader who had asked before brought it too.
   void issued() { payback_.issued(); }
   void wasted() { payback_.wasted(); }

@@ -100,11 +100,81 @@ TEST(WithoutPrefetch, WherePrefetchingOnlyDisplacesTheCacheSaysSoAndDropsWhatWai
   EXPECT_GT(waiting, 100u);
   for (uint64_t k = 0; k < 4 * waiting; ++k) pair.read(popular(random, 4000));
   EXPECT_EQ(pair.with.statistics().prefetched_waiting, 0u);
-  // What a client asks for meanwhile by a hint stays.
-  pair.prefetch(1u << 20);
-  for (uint64_t k = 0; k < 500; ++k) pair.read(popular(random, 4000));
-  EXPECT_TRUE(pair.with.contains(1u << 20));
   pair.with.check();
+}
+
+// A client's hints are its own affair: useless ones do not stop prediction, and what waits of them when that is stopped
+// waits on.
+TEST(WithoutPrefetch, HintsAreNotJudgedAndNotDropped) {
+  Random random(3);
+  Pair pair(1000);
+  for (int i = 0; i < 60'000; ++i) {
+    pair.read(popular(random, 4000));
+    pair.with.insert((1u << 30) + i, Origin::kHint);
+  }
+  EXPECT_TRUE(pair.with.prefetching_pays());
+  EXPECT_FALSE(pair.with.payback()->gain().has_value());
+  Pair other(1000);
+  for (int i = 0; i < 60'000 && other.with.prefetching_pays(); ++i) {
+    other.read(popular(random, 4000));
+    for (int k = 0; k < 2; ++k) other.prefetch(popular(random, 4000));
+    if (i % 100 == 0) other.with.insert((1u << 30) + i / 100 % 50, Origin::kHint);
+  }
+  ASSERT_FALSE(other.with.prefetching_pays());
+  uint64_t there = 0, stay = 0;
+  for (int i = 0; i < 50; ++i) there += other.with.contains((1u << 30) + i);
+  for (uint64_t k = 0; k < 2000; ++k) other.read(popular(random, 4000));
+  for (int i = 0; i < 50; ++i) stay += other.with.contains((1u << 30) + i);
+  EXPECT_GT(there, 10u);
+  EXPECT_EQ(stay, there);
+  EXPECT_EQ(other.with.statistics().prefetched_waiting, there);
+  other.with.check();
+}
+
+// What waited when it was stopped, and then went, makes nothing go that comes later.
+TEST(WithoutPrefetch, WhatComesAfterTheStopIsNotDroppedForWhatWaitedThen) {
+  Random random(3);
+  Pair pair(1000);
+  for (int i = 0; i < 60'000 && pair.with.prefetching_pays(); ++i) {
+    pair.read(popular(random, 4000));
+    for (int k = 0; k < 2; ++k) pair.prefetch(popular(random, 4000));
+  }
+  ASSERT_FALSE(pair.with.prefetching_pays());
+  const uint64_t waiting = pair.with.statistics().prefetched_waiting;
+  pair.read(1u << 29);  // makes room
+  pair.with.erase_range(0, 5000);
+  pair.without.erase_range(0, 5000);
+  for (uint64_t k = 0; k < waiting / 2; ++k) pair.prefetch((1u << 30) + k);
+  for (uint64_t k = 0; k < 1000; ++k) pair.read((1u << 28) + k % 700);
+  uint64_t stay = 0;
+  for (uint64_t k = 0; k < waiting / 2; ++k) stay += pair.with.contains((1u << 30) + k);
+  EXPECT_EQ(stay, waiting / 2);
+}
+
+TEST(WithoutPrefetch, NoReadIsLostThatASecondTierHas) {
+  Random random(3);
+  Pair pair(1000);
+  pair.with.set_at_hand([](uint64_t) { return true; });
+  for (int i = 0; i < 60'000; ++i) {
+    pair.read(popular(random, 4000));
+    pair.prefetch((1u << 30) + i);
+    if (i % 5 == 0) pair.read((1u << 30) + i);
+  }
+  EXPECT_TRUE(pair.with.prefetching_pays());
+  EXPECT_NEAR(pair.with.payback()->gain().value_or(0), 0.2, 0.05);
+}
+
+// Demand reads that the cache's owner keeps out of it, as those of a scan, pass the time too.
+TEST(WithoutPrefetch, WhatIsReadAndNotKeptPassesTheTime) {
+  Random random(3);
+  Pair pair(1000);
+  for (int i = 0; i < 60'000 && pair.with.prefetching_pays(); ++i) {
+    pair.read(popular(random, 4000));
+    for (int k = 0; k < 2; ++k) pair.prefetch(popular(random, 4000));
+  }
+  ASSERT_FALSE(pair.with.prefetching_pays());
+  for (uint64_t page = 0; page < 5000; ++page) (void)pair.with.find((1u << 30) + page);
+  EXPECT_TRUE(pair.with.prefetching_pays());
 }
 
 TEST(WithoutPrefetch, ItIsWatchedOnlyWhileAskedForAndWithAnyCapacity) {

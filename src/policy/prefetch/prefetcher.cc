@@ -370,7 +370,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     if (warming) {  // the rest of a request is worth nothing in the cache without its front
     } else if (decision.probability < decision.threshold) {
       if (decision.verdict == kFetched) decision.verdict = kImprobable;
-    } else if (!paying_) {
+    } else if (!paying_ && weighed_[i].read_before) {
       decision.verdict = kDoesNotPay;
       weighed_[i].no_better = true;
     } else if (recalibration_.correct(decision.probability, weighed_[i].example.pages_width) <
@@ -446,8 +446,7 @@ std::string_view verdict_name(PrefetchDecision::Verdict verdict) {
 // Not for the driver's cache; perhaps for the server's.
 bool Prefetcher::warm(size_t proposal, bool begun) {
   const Proposal& page = proposals_.pages()[proposal];
-  if (mode_ != PrefetchMode::kOn || crowded_ || !paying_ ||
-      !warming_.allows(weighed_[proposal].probability, page.missing, begun))
+  if (mode_ != PrefetchMode::kOn || crowded_ || !warming_.allows(weighed_[proposal].probability, page.missing, begun))
     return false;
   if (page.followed && (ledger_.tag(page.page) & kWarmedTag) != 0) return false;
   record(proposal, true, weighed_[proposal].no_better ? kWarmedTag | kNoBetterTag : kWarmedTag);
@@ -458,7 +457,7 @@ bool Prefetcher::warm(size_t proposal, bool begun) {
 }
 
 void Prefetcher::issue_page(uint64_t page, Destination destination, std::vector<PageRange>& to_fetch,
-                            size_t first_range) {
+                            size_t first_range, bool hinted) {
   if (to_fetch.size() > first_range) {
     PageRange& last = to_fetch.back();
     if (last.first_page + last.pages == page && page % kPagesPerChunk != 0 && last.destination == destination) {
@@ -466,7 +465,7 @@ void Prefetcher::issue_page(uint64_t page, Destination destination, std::vector<
       return;
     }
   }
-  to_fetch.push_back({page, 1, destination});
+  to_fetch.push_back({page, 1, destination, hinted});
 }
 
 void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
@@ -482,7 +481,7 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
     }
     if ((ledger_.tag(page) & kWarmedTag) != 0) warming_.take();
     ledger_.issue(page, hint_expert_, 0, !issue);
-    if (issue) issue_page(page, Destination::kDriver, to_fetch, first_range);
+    if (issue) issue_page(page, Destination::kDriver, to_fetch, first_range, true);
   }
   learn();
 }

@@ -7,9 +7,11 @@
 // A request is saved only if all of its pages are there, so a page is fetched if p >= threshold * n / (h + n), where n
 // is how many pages of the request that it belongs to are missing: single pages go on a guess, large requests only
 // when they are nearly sure, the more so the larger. h, about 2, is the larger the less of what is displaced comes
-// back. The threshold and h follow the precision that the budget asks for. Where nothing passes, where what is
-// displaced is worth about as much, or where the cache finds that prefetching spares no reads, it has stopped by
-// itself; proposals are still followed in shadow, and start it again when they would pay.
+// back. The threshold and h follow the precision that the budget asks for. Where nothing passes, or where what is
+// displaced is worth about as much, prefetching has stopped by itself; proposals are still followed in shadow, and
+// start it again when they would pay. Where the cache finds that prefetching spares no reads, what was read before is
+// left alone until the cache lets it try again: how often that is read may be all that is known of it. What is new
+// comes as before, for it can have been displaced by nothing.
 //
 // Owner: the driver; one executor; one volume. Pure: no I/O, no clock. How the driver uses it:
 //   read:  look up every page (cache.find; on_first_use for first uses), then on_access once; fetch what it returns
@@ -55,6 +57,7 @@ struct PageRange {
   uint64_t first_page = 0;
   uint32_t pages = 0;
   Destination destination = Destination::kDriver;
+  bool hinted = false;  // the client asked for it
   bool operator==(const PageRange&) const = default;
 };
 
@@ -214,7 +217,8 @@ class Prefetcher {
   void decide_run(const Observation& observation, size_t run, std::vector<PageRange>& to_fetch);
   void record(size_t proposal, bool shadow, uint8_t tag = 0);
   bool warm(size_t proposal, bool begun);
-  void issue_page(uint64_t page, Destination destination, std::vector<PageRange>& to_fetch, size_t first_range);
+  void issue_page(uint64_t page, Destination destination, std::vector<PageRange>& to_fetch, size_t first_range,
+                  bool hinted = false);
   void learn();
   PageState state_of(uint64_t page) const;
   uint64_t horizon() const;
