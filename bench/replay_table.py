@@ -9,11 +9,14 @@ A policy may name its replacement: all:default is compared with the others under
 
 FOLDER is searched for *.csv and *.csv.zst. Over the traces named by --recurring (parts of names) the mean of the ratios
 is printed, and the precision weighted by prefetched bytes. Controls, on which nothing can be predicted, come last: the
-requests of the trace named by --shuffle in random order, uniform random reads, and the traces named by --controls.
+requests of the trace named by --shuffle in two random orders, random reads, uniform and of popular pages, and the
+traces named by --controls.
 """
 
 import argparse
+import bisect
 import concurrent.futures
+import itertools
 import json
 import pathlib
 import random
@@ -24,23 +27,37 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def shuffled(trace, folder):
+def shuffled(trace, folder, order):
     """The trace's requests in random order, its times where they were."""
     read = subprocess.run(["zstd", "-dcf", str(trace)], capture_output=True, check=True, text=True).stdout.splitlines()
     rows = [line.split(",", 1) for line in read[1:]]
     rest = [row[1] for row in rows]
-    random.Random(1).shuffle(rest)
-    path = folder / f"shuffled_{trace.name.split('.')[0]}.csv"
+    random.Random(order).shuffle(rest)
+    path = folder / f"shuffled_{order}_{trace.name.split('.')[0]}.csv"
     path.write_text(read[0] + "\n" + "".join(f"{row[0]},{text}\n" for row, text in zip(rows, rest)), encoding="ascii")
     return path
 
 
-def uniform(folder, requests=100000, pages=200000):
-    pick = random.Random(2)
-    path = folder / "uniform_random.csv"
+def random_reads(folder, name, requests, next_page):
+    path = folder / f"{name}.csv"
     path.write_text("ts_us,vol,offset,size,op\n" + "".join(
-        f"{i * 1000},0,{pick.randrange(pages) * 4096},4096,R\n" for i in range(requests)), encoding="ascii")
+        f"{i * 1000},0,{next_page() * 4096},4096,R\n" for i in range(requests)), encoding="ascii")
     return path
+
+
+def uniform(folder, pages=200000):
+    pick = random.Random(2)
+    return random_reads(folder, "uniform_random", 100000, lambda: pick.randrange(pages))
+
+
+def popular(folder, pages=50000):
+    """Each page as often as one over its rank says, to the power of .9; the ranks lie anywhere."""
+    pick = random.Random(3)
+    places = list(range(pages))
+    pick.shuffle(places)
+    weights = list(itertools.accumulate((rank + 1) ** -0.9 for rank in range(pages)))
+    return random_reads(folder, "popular_random", 300000,
+                        lambda: places[bisect.bisect(weights, pick.random() * weights[-1])])
 
 
 def replay(task):
@@ -118,8 +135,9 @@ def main():
         folder = pathlib.Path(folder)
         controls = [trace for trace in traces if any(part in short(trace) for part in parts(args.controls))]
         traces = [trace for trace in traces if trace not in controls]
-        controls += [shuffled(trace, folder) for trace in traces if args.shuffle and args.shuffle in short(trace)]
-        controls.append(uniform(folder))
+        controls += [shuffled(trace, folder, order) for trace in traces
+                     if args.shuffle and args.shuffle in short(trace) for order in (1, 2)]
+        controls += [uniform(folder), popular(folder)]
         options = ["--budget", args.budget, *args.options]
         tasks = [(args.program, trace, cache, policy, args.replacement, options)
                  for trace in traces + controls for cache in caches for policy in policies]
