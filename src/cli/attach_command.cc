@@ -16,6 +16,7 @@
 #include "base/units.h"
 #include "cli/attach_options.h"
 #include "cli/interrupt.h"
+#include "cli/memory_check.h"
 #include "cli/region_session.h"
 #include "meta/remote_meta.h"
 #include "policy/predict/predictor_set.h"
@@ -176,6 +177,7 @@ Result<app::AttachmentOptions> attachment_options(const AttachOptions& options, 
   to.driver.volume = volume;
   to.driver.zone = options.zone;
   to.driver.cache_bytes = options.cache_bytes;
+  TRY_VOID(check_cache_fits(options.cache_bytes, 1, CacheContents::kPages));
   TRY_VOID(choose_cache_file(options, to.driver));
   TRY(to.driver.prefetch, app::parse_prefetch_mode(options.prefetch));
   to.driver.warm_servers = options.warm_servers;

@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "cli/access_recording.h"
 #include "cli/backtest.h"
+#include "cli/memory_check.h"
 #include "cli/progress.h"
 #include "runtime/clocks.h"
 
@@ -55,6 +56,8 @@ Task<Result<BacktestTerms>> ask_terms(RegionSession& session, meta::pb::Attachme
     co_return wrong(ErrorCode::kInvalid,
                     options.name + " has a cache of less than a page; say with --cache which one to try");
   }
+  const uint64_t rows = policy::replay_prefetch_table().size();
+  CO_TRY_VOID(check_cache_fits(terms.cache_bytes, rows, CacheContents::kKeysOnly));
   co_return terms;
 }
 

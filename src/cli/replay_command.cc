@@ -7,6 +7,7 @@
 #include "app/model_file.h"
 #include "app/trace_input.h"
 #include "base/units.h"
+#include "cli/memory_check.h"
 #include "cli/progress.h"
 #include "cli/replay_report.h"
 #include "cli/replay_runs.h"
@@ -140,6 +141,8 @@ Result<ReplayReport> replay_file(const std::string& file, const ReplayCommandOpt
         ErrorCode::kInvalid, "--cache",
         fmt::format("no page fits: {} touches {} pages; give a larger share or a size", file, report.unique_pages));
   }
+  const uint64_t rows = options.prefetch.empty() ? policy::replay_prefetch_table().size() + 1 : 1;
+  TRY_VOID(check_cache_fits(base.cache_pages * kPageBytes, rows, CacheContents::kKeysOnly));
   std::optional<ReplayRuns> runs;
   Progress progress("replaying", input.size_bytes(), quiet);
   const auto begin = [&](policy::TraceFormat format) {
@@ -255,8 +258,8 @@ void add_replay_command(CLI::App& app, Invocation& invocation) {
       "A read request misses if a page of it is neither in the cache nor on its way, and is late if one is still on\n"
       "its way. Writes go into the cache and never miss. Prefetch fires after a request, never inside it. PRECISION:\n"
       "pages that were read before they left the cache, of all that were prefetched; IN TIME: that had arrived when\n"
-      "they were asked for, of those that were read. CPU NS: of prediction, for a request. A share as --cache reads\n"
-      "the trace twice.\n\n"
+      "they were asked for, of those that were read. CPU NS: of prediction, for each page read or written. A share\n"
+      "as --cache reads the trace twice.\n\n"
       "Formats: block (ts_us,vol,offset,size,op), file (ts_us,pid,file_id,offset,size,op), blktrace (a CPU's file or\n"
       "blkparse -d), blkparse (its text), fio (iolog 2 and 3), vscsi (version,time,op,size,lbn).\n\n"
       "Examples:\n"

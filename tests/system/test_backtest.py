@@ -108,6 +108,7 @@ for row in own["policies"]:
 # ---- what keeps it from telling
 refused("no such volume", 3, "nothing", region.cli("predict", "backtest", "nothing"))
 refused("no such trace", 3, "nowhere.csv", backtest("--trace", lab.dir / "nowhere.csv"))
+refused("a cache beyond the host's memory", 2, "choose a smaller one", backtest("--cache", "900T"))
 refused("a cache of less than a page", 2, "less than a page", backtest("--cache", "100"))
 refused("a recording and a trace", 2, "--for", backtest("--for", "1s", "--trace", trace))
 refused("no time", 2, "soon", backtest("--for", "soon"))

@@ -185,6 +185,7 @@ def refused(what, code, says, *words, text=None):
 
 refused("a file that is not there", 3, "nowhere.csv", lab.dir / "nowhere.csv")
 refused("a folder", 2, "is a folder", lab.dir)
+refused("a cache beyond the host's memory", 2, "choose a smaller one", path, "--cache", "900T")
 refused("an empty file", 2, "is empty", bad, text="")
 refused("a header alone", 2, "no reads or writes", bad, text="ts_us,vol,offset,size,op\n")
 refused("no known format", 2, "of no format that is known", bad, text="hello\nworld\n")
