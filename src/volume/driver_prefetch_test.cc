@@ -1,6 +1,7 @@
 // The driver and its prefetching against servers over a simulated network: what it saves its readers, and that it
 // neither brings back old contents nor loses count.
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include <gtest/gtest.h>
@@ -85,6 +86,36 @@ Task<void> warm_servers(Client& c) {
   const uint64_t warm_ns = co_await read_by_the_coin(c, "warm", true);
   EXPECT_LT(warm_ns, cold_ns) << warm_ns - cold_ns;
 }
+
+// Random reads of which some pages are far more popular: fetching ahead spares none. A scan through new data is worth
+// it all the same, at once, though it is kept out of the cache.
+Task<void> read_popular_pages_then_scan(Client& c) {
+  co_await created(c, "v", 64 * kMiB);
+  std::unique_ptr<Driver> driver = co_await attached(c, c.options("v"));
+  const std::vector<std::byte> written(kMiB, std::byte{1});
+  for (uint64_t offset = 0; offset < 64 * kMiB; offset += kMiB)
+    EXPECT_TRUE(co_await driver->write(offset, written, false));
+  std::vector<std::byte> data(16 << 10);
+  Random random(4);
+  int reads = 0;
+  for (; reads < 60'000 && driver->status().prefetch.payback.pays; ++reads) {
+    const auto rank = static_cast<uint64_t>(std::pow(4096.0, random.fraction()));
+    EXPECT_TRUE(co_await driver->read(mix64(rank) % 4096 * kPageBytes, ByteSpan(data).first(kPageBytes)));
+  }
+  EXPECT_LT(reads, 60'000);
+  const policy::PrefetchStatistics before = driver->status().prefetch;
+  EXPECT_TRUE(before.payback.watched);
+  EXPECT_EQ(before.payback.stops, 1u);
+  for (uint64_t offset = 24 * kMiB; offset < 64 * kMiB; offset += data.size()) {
+    EXPECT_TRUE(co_await driver->read(offset, data));
+    co_await c.runtime.executor().sleep_for(4'000'000);
+  }
+  const policy::PrefetchStatistics after = driver->status().prefetch;
+  EXPECT_LE((after.missed_pages - before.missed_pages) * 10, after.read_pages - before.read_pages);
+  EXPECT_TRUE(co_await driver->detach());
+}
+
+TEST(DriverPrefetch, StopsWhereItSparesNoReadsButNotForAScan) { run_story(read_popular_pages_then_scan); }
 
 TEST(DriverPrefetch, HasServersReadIntoTheirMemoryWhatIsNotForItsOwn) { run_story(warm_servers); }
 
