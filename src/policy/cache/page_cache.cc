@@ -121,13 +121,13 @@ uint64_t PageCache::memory_bytes_max() const {
 
 PageCache::Hit PageCache::find(uint64_t key) {
   if (!watched(key)) return look_up(key);
-  const bool hinted = capacity_pages_ != 0 && table_[locate(key)].hinted;
+  const bool hinted = table_[locate(key)].hinted;
   const Hit hit = look_up(key);
   using enum WithoutPrefetch::Found;
   if (hit) {
     without_->read(key, hit.first_use && !hinted ? kFirstUse : kThere);
   } else {
-    without_->read(key, at_hand_ && without_->lost(key) && at_hand_(key) ? kAtHand : kNot);
+    without_->read(key, at_hand_ && without_->would_have(key) && at_hand_(key) ? kAtHand : kNot);
   }
   return hit;
 }

@@ -29,8 +29,7 @@
 
 namespace foreshard::policy {
 
-// Why a page is put into the cache.
-// A hint is a prefetch that the client asked for.
+// Why a page is put into the cache. A hint is a prefetch that the client asked for.
 enum class Origin : uint8_t { kDemand, kPrefetch, kWrite, kHint };
 constexpr bool is_prefetch(Origin origin) { return origin == Origin::kPrefetch || origin == Origin::kHint; }
 

@@ -17,8 +17,8 @@ uint64_t share_of(uint64_t whole, uint64_t capacity_pages) {
 // The miniature's own arena is address space only: nothing is ever copied into it.
 WithoutPrefetch::WithoutPrefetch(uint64_t capacity_pages, bool settles)
     : share_(share_of(kWhole, capacity_pages)),
-      cache_(std::max<uint64_t>(std::min(capacity_pages, kPagesMax), 1) * kPageBytes),
-      payback_(std::min(capacity_pages, kPagesMax), settles) {}
+      cache_(capacity_pages * share_ / kWhole * kPageBytes),
+      payback_(cache_.capacity_bytes() / kPageBytes, settles) {}
 
 void WithoutPrefetch::read(uint64_t key, Found found) {
   const bool would_be_found = static_cast<bool>(cache_.find(key));

@@ -21,13 +21,12 @@ class WithoutPrefetch {
   static constexpr uint64_t kPagesMax = 4096;  // of its cache; a smaller one is copied whole
   static constexpr uint64_t kBytesMax = kPagesMax * PageCache::kMetadataBytesPerPage + 1024;
 
-  // `settles`: the cache holds something already, of which nothing is known here.
+  // The capacity is at least a page. `settles`: the cache holds something already, of which nothing is known here.
   WithoutPrefetch(uint64_t capacity_pages, bool settles);
   bool samples(uint64_t key) const { return (mix64(key) & (kWhole - 1)) < share_; }
   // All below: of a sampled page; erase_range() of any.
   enum class Found : uint8_t { kNot, kAtHand, kThere, kFirstUse };  // at hand: not there, and yet no read is lost
-  // Whether it is not there, and would have been.
-  bool lost(uint64_t key) const { return cache_.contains(key); }
+  bool would_have(uint64_t key) const { return cache_.contains(key); }
   void read(uint64_t key, Found found);
   void insert(uint64_t key, Origin origin) { cache_.insert(key, origin); }
   void erase(uint64_t key) { cache_.erase(key); }
@@ -40,7 +39,7 @@ class WithoutPrefetch {
 
  private:
   // By the lower bits of the hash: by the upper ones pages find their places in its table.
-  static constexpr uint64_t kWhole = 1u << 16;
+  static constexpr uint64_t kWhole = 1u << 20;
 
   uint64_t share_;  // of kWhole
   PageCache cache_;
