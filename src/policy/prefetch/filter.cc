@@ -31,9 +31,9 @@ float OnlineFilter::probability(const FilterExample& example) const {
   return sigmoid(sum);
 }
 
-void OnlineFilter::learn(const FilterExample& example, bool used) {
+void OnlineFilter::learn(const FilterExample& example, bool used, float share) {
   const float wrong = (used ? 1.0f : 0.0f) - probability(example);
-  const float share = example.weight * kShares[std::min<size_t>(example.pages_width, kShares.size() - 1)];
+  share *= example.weight * kShares[std::min<size_t>(example.pages_width, kShares.size() - 1)];
   const float square = wrong * wrong * share;
   const float age = static_cast<float>(learned_) / kStepExamples;
   const float step = (kStep + (kStepFirst - kStep) / (1 + age)) * wrong * share;

@@ -47,7 +47,8 @@ class OnlineFilter {
 
   OnlineFilter();
   float probability(const FilterExample& example) const;
-  void learn(const FilterExample& example, bool used);
+  // `share`: of an example that this one counts for.
+  void learn(const FilterExample& example, bool used, float share = 1);
   uint64_t learned() const { return learned_; }
   // Weights that differ from a new filter's, by ascending place; and a filter that goes on from there. What is out of
   // place or out of all bounds is left out.

@@ -28,7 +28,7 @@ PrefetchLedger::Record& PrefetchLedger::record_at(Ring& ring, const Entry& entry
   return ring.records[(entry.sequence - 1) % ring.records.size()];
 }
 
-uint32_t PrefetchLedger::record_of(const Entry& entry) {
+uint32_t PrefetchLedger::record_of(const Entry& entry) const {
   const bool shadow = entry.state == State::kShadow;
   const auto slot = static_cast<uint32_t>((entry.sequence - 1) % ring_of(entry).records.size());
   return shadow ? static_cast<uint32_t>(issued_.records.size()) + slot : slot;
@@ -39,6 +39,13 @@ uint64_t PrefetchLedger::locate(uint64_t page) const {
   uint64_t position = home(page);
   while (table_[position].sequence != 0 && table_[position].page != page) position = (position + 1) & mask;
   return position;
+}
+
+std::optional<uint32_t> PrefetchLedger::open_shadow(uint64_t page) const {
+  if (live_ == 0) return std::nullopt;
+  const Entry& entry = table_[locate(page)];
+  if (entry.sequence == 0 || entry.state != State::kShadow || entry.settled) return std::nullopt;
+  return record_of(entry);
 }
 
 PrefetchLedger::Entry* PrefetchLedger::find(uint64_t page) {
@@ -190,7 +197,8 @@ void PrefetchLedger::give_outcome(Entry& entry, bool used) {
                        .used = used,
                        .shadow = entry.state == State::kShadow,
                        .late = entry.settled,
-                       .tag = entry.tag});
+                       .tag = entry.tag,
+                       .awaited = used && entry.state == State::kInFlight});
   entry.settled = true;
 }
 

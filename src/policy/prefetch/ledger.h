@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/random.h"
@@ -45,6 +46,7 @@ class PrefetchLedger {
     bool shadow = false;
     bool late = false;  // an issued page given as not used was used after all
     uint8_t tag = 0;    // as it was issued
+    bool awaited = false;  // an issued page was asked for while it was still in flight
   };
 
   // How many pages at most are remembered that were issued, and that were issued in shadow; `residence`: what is
@@ -65,11 +67,15 @@ class PrefetchLedger {
   // record's number, below records(), by which outcomes name it until it is taken for another page: the outcome of
   // what is written off for it is the last that means the other. `confidence`: at most kConfidenceMax.
   static constexpr uint8_t kConfidenceMax = 127;
-  uint32_t records() const { return static_cast<uint32_t>(issued_.records.size() + shadow_.records.size()); }
+  uint32_t records() const { return issued_records() + static_cast<uint32_t>(shadow_.records.size()); }
+  // Those of issued pages come first.
+  uint32_t issued_records() const { return static_cast<uint32_t>(issued_.records.size()); }
   // `tag`: what the owner wants to be told again.
   uint32_t issue(uint64_t page, uint8_t expert, uint8_t confidence, bool shadow, uint8_t tag = 0);
   // Whether a shadow page is followed on beyond the horizon: one of sixteen.
   static bool outlives_horizon(uint64_t page) { return mix64(~page) % 16 == 0; }
+  // The record of a shadow page whose outcome has not been given yet.
+  std::optional<uint32_t> open_shadow(uint64_t page) const;
   // Of a page whose outcome has not been given yet, else 0.
   uint8_t tag(uint64_t page) const {
     if (live_ == 0) return 0;
@@ -136,8 +142,9 @@ class PrefetchLedger {
   void end(Entry& entry, bool used);
   void remove(Entry& entry);
   struct Ring;
+  const Ring& ring_of(const Entry& entry) const { return entry.state == State::kShadow ? shadow_ : issued_; }
   Ring& ring_of(const Entry& entry) { return entry.state == State::kShadow ? shadow_ : issued_; }
-  uint32_t record_of(const Entry& entry);
+  uint32_t record_of(const Entry& entry) const;
   static Record& record_at(Ring& ring, const Entry& entry);
   void write_off_oldest(Ring& ring);
   void pass_horizon(Ring& ring, uint64_t horizon);

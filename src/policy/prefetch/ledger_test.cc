@@ -63,7 +63,8 @@ struct Model {
   void settle(Issued& issued, bool used) {
     const bool shadow = issued.is == Is::kShadow;
     if (used || !issued.settled) {
-      outcomes.push_back({issued.record, issued.expert, issued.confidence, used, shadow, issued.settled});
+      const bool awaited = used && issued.is == Is::kInFlight;
+      outcomes.push_back({issued.record, issued.expert, issued.confidence, used, shadow, issued.settled, 0, awaited});
     }
     issued.settled = true;
   }
@@ -120,6 +121,7 @@ void compare(PrefetchLedger& ledger, Model& model) {
     ASSERT_EQ(a.used, b.used);
     ASSERT_EQ(a.shadow, b.shadow);
     ASSERT_EQ(a.late, b.late);
+    ASSERT_EQ(a.awaited, b.awaited);
   }
   ledger.outcomes().clear();
   model.outcomes.clear();
@@ -148,6 +150,8 @@ void random_event(PrefetchLedger& ledger, Model& model, Random& random, uint64_t
   Model::Issued* held = model.find(page);
   ASSERT_EQ(ledger.contains(page), held != nullptr);
   ASSERT_EQ(ledger.in_shadow(page), held != nullptr && held->is == Is::kShadow);
+  const bool open_shadow = held != nullptr && held->is == Is::kShadow && !held->settled;
+  ASSERT_EQ(ledger.open_shadow(page), open_shadow ? std::optional(held->record) : std::nullopt);
   switch (random.below(10)) {
     case 0:
     case 1:

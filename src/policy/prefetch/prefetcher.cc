@@ -87,14 +87,16 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
       threshold_(budget_settings(options.budget)),
       warming_(budget_settings(options.budget)),
       hint_expert_(kExpertsMax - 1),
-      examples_(ledger_.records()) {
+      examples_(ledger_.records()),
+      postponed_(ledger_.issued_records()) {
   candidates_.reserve(PredictorSet::kCandidatesMax * 2);
   warming_.set_enabled(options.warms_server);
 }
 
 uint64_t Prefetcher::memory_bytes_max() const {
   return ledger_.memory_bytes_max() + experts_.memory_bytes_max() + history_.memory_bytes_max() + OnlineFilter::kBytes +
-         Sieve::kBytes + sizeof(Displacement) + examples_.size() * sizeof(FilterExample) + Proposals::kBytesMax;
+         Sieve::kBytes + sizeof(Displacement) + examples_.size() * sizeof(FilterExample) + postponed_.memory_bytes() +
+         Proposals::kBytesMax;
 }
 
 // A page counts as not used when twice the time has passed in which nearly all are used that are, or half of that which
@@ -111,7 +113,10 @@ void Prefetcher::learn() {
   for (const PrefetchLedger::Outcome& outcome : ledger_.outcomes()) __builtin_prefetch(&examples_[outcome.record]);
   for (const PrefetchLedger::Outcome& outcome : ledger_.outcomes()) {
     if (outcome.expert == hint_expert_) continue;
-    if (!outcome.late) filter_.learn(examples_[outcome.record], outcome.used);
+    if (!outcome.late) {
+      filter_.learn(examples_[outcome.record], outcome.used);
+      if (outcome.awaited) postponed_.awaited(outcome.record, now_ns_, fetch_latency_ns_, filter_);
+    }
     if ((outcome.tag & kWarmedTag) != 0 && !outcome.late) warming_.outcome(outcome.used);
     const FilterExample& example = examples_[outcome.record];
     const double probability = example.probability / double{FilterExample::kProbabilityMax};
@@ -149,6 +154,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
     learn();
     return;
   }
+  now_ns_ = observation.time_ns;
   experts_.expect(observation);
   history_.expect(observation.first_page);
   ledger_.expect(observation.first_page);
@@ -319,8 +325,10 @@ void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag) {
   const auto confidence = static_cast<uint8_t>(stated * PrefetchLedger::kConfidenceMax + 0.5);
   const auto expert = static_cast<uint8_t>(page.opinion[0].source / 2);
   if ((ledger_.tag(page.page) & kWarmedTag) != 0) warming_.take();
+  const auto refused = shadow ? std::nullopt : ledger_.open_shadow(page.page);
   const uint32_t number = ledger_.issue(page.page, expert, confidence, shadow, tag);
   learn();  // what was written off to make room names the example that lies there still
+  if (!shadow) postponed_.issue(number, now_ns_, refused ? &examples_[*refused] : nullptr);
   examples_[number] = weighed.example;
   if (!shadow) last_issue_[expert] = issued_at_ = observed_;
 }

@@ -43,6 +43,7 @@
 #include "policy/prefetch/filter.h"
 #include "policy/prefetch/learned_state.h"
 #include "policy/prefetch/ledger.h"
+#include "policy/prefetch/postponed.h"
 #include "policy/prefetch/proposals.h"
 #include "policy/prefetch/sieve.h"
 #include "policy/prefetch/warming.h"
@@ -252,6 +253,7 @@ class Prefetcher {
   Displacement displacement_;
   uint8_t hint_expert_;
   std::vector<FilterExample> examples_;  // by the ledger's records
+  Postponed postponed_;
   std::vector<Candidate> candidates_;
   Proposals proposals_;
   std::vector<Weighed> weighed_;  // by proposal
@@ -262,6 +264,7 @@ class Prefetcher {
   uint64_t filled_pages_ = 0;    // gone into the cache, by demand or ahead of it
   uint64_t last_end_ = 0;        // of the request before
   uint64_t fetch_latency_ns_ = 0;
+  uint64_t now_ns_ = 0;                             // of the last request
   std::array<uint64_t, kExpertsMax> last_issue_{};  // of each expert: read request that led to it
   uint64_t unlikely_ = 0;                           // proposals hardly worth following
   uint64_t observed_ = 0, issued_at_ = 0;  // reads shown to the experts; the one at which something was issued last

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/random.h"
+#include "policy/replay/prefetch_adapter.h"
 
 namespace foreshard::policy {
 namespace {
@@ -289,6 +290,34 @@ TEST(Replay, EveryPrefetchedPageHasOneEnd) {
     EXPECT_LE(count("wasted"), result.wasted_pages);
     EXPECT_EQ(result.server_ram_pages + result.server_disk_pages, result.prefetched_pages + result.read_missed_pages);
   }
+}
+
+// Eight streams in no order, a request of one every 10 us, and a fetch takes 160: it must look two requests of each
+// stream ahead at least, and learn that what is that far ahead is read though it is rarely fetched from so far at
+// first.
+TEST(Replay, InterleavedStreamsAreReadFarEnoughAhead) {
+  constexpr uint32_t kStreams = 8, kPages = 32;
+  ReplayOptions options;
+  options.cache_pages = 32'000;
+  Replay replay(options, [] { return uint64_t{0}; });
+  PrefetchChoice choice;
+  choice.cache_pages = options.cache_pages;
+  replay.set_prefetch(make_prefetch_adapter(choice, replay.view()));
+  Random random(4);
+  struct Stream {
+    uint64_t page = 0;
+    uint64_t left = 0;
+  };
+  std::vector<Stream> streams(kStreams);
+  for (uint64_t i = 0; i < 8000; ++i) {
+    Stream& stream = streams[random.below(kStreams)];
+    if (stream.left-- == 0) stream = {random.below(1u << 22) * kPages, random.below(400)};
+    replay.take(at(i * 10'000, stream.page, kPages));
+    stream.page += kPages;
+  }
+  const ReplayResult result = replay.result();
+  EXPECT_LT(result.read_request_miss_ratio(), 0.03);
+  EXPECT_LT(result.late_ratio(), 0.2);
 }
 
 }  // namespace
