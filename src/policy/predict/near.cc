@@ -2,12 +2,72 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
+#include <utility>
+
+#include "base/random.h"
 
 namespace foreshard::policy {
+namespace {
+
+constexpr float kReadStep = 0.06f, kEndStep = 0.4f;
+constexpr float kReadFirst = -1.0f, kEndFirst = -4.0f;  // what is said of any page at first
+constexpr float kSquaresMax = 4000.0f;  // no step is smaller than with this sum: the present counts more
+constexpr float kCompletes = 2.0f;      // what a request that is spared counts for, beside its pages
+// A page that is read within so many reads was read soon: fewer at the start, or the first outcomes would all be good.
+constexpr uint32_t kSoon = 150, kSoonFirst = 4, kSoonGrows = 8;
+constexpr uint32_t kEndsWithin = 2;  // reads
+constexpr size_t kChains = 64;
+constexpr uint64_t kGapMax = 16, kChainPages = 40, kBesideMax = 2;
+constexpr uint32_t kPagesToldApart = 63, kStreamPages = 16;  // of a request
+constexpr uint64_t kReadPagesMax = 512;                      // of a request, that are looked at
+// Where nothing was worth it for so many reads, one window in so many is looked at.
+constexpr uint32_t kQuietReads = 1024, kQuietShare = 8;
+constexpr uint32_t kAround = 4;  // pages on both sides of a page that describe it
+static_assert(NearPredictor::kPagesAfter + kAround <= 64);
+
+float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+void step(float& weight, float& squares, float wrong, float size) {
+  squares = std::min(squares + wrong * wrong, kSquaresMax);
+  weight += size * wrong / std::sqrt(squares);
+}
+
+}  // namespace
 
 void NearPredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
   if (!is_read(observation)) return;
-  for (uint32_t before = 1; before <= kPagesBefore && before <= observation.first_page; ++before) {
+  propose_before(observation, candidates);
+  ++time_;
+  if (!examples_.empty()) {
+    learn_from(observation);
+    pass_time();
+  }
+  Window window;
+  window.first = observation.first_page;
+  window.end = observation.first_page + observation.pages;
+  follow(window);
+  // What was read before comes again as it came then, which other experts know.
+  // A stream of large requests is looked ahead of much further than this by those who see it.
+  if (was_read(window.first) || window.in_stream) return;
+  if (time_ - proposed_at_ > kQuietReads && quiet_windows_++ % kQuietShare != 0) return;
+  if (examples_.empty()) {
+    weights_.resize(kFeatures * kCodes);
+    weights_[place_of(0, 0)] = {.read = kReadFirst, .ends = kEndFirst};
+    examples_.resize(kPending);
+    heads_.assign(kHeads, kNone);
+  }
+  window.after = which_were_read(window.end, kPagesAfter + kAround);
+  const auto before = static_cast<uint32_t>(std::min<uint64_t>(kPagesBefore + kAround, window.first));
+  const uint64_t forward = which_were_read(window.first - before, before);
+  for (uint32_t i = 0; i < before; ++i) window.before |= (forward >> (before - 1 - i) & 1) << i;
+  propose(window, true, observation.threshold, candidates);
+  propose(window, false, observation.threshold, candidates);
+}
+
+// What programs that map files and databases that walk backward read next; the filter is to judge it.
+void NearPredictor::propose_before(const Observation& observation, std::vector<Candidate>& candidates) const {
+  for (uint32_t before = 1; before <= kSinglesBefore && before <= observation.first_page; ++before) {
     Candidate candidate;
     candidate.first_page = observation.first_page - before;
     candidate.pages = 1;
@@ -16,24 +76,185 @@ void NearPredictor::observe(const Observation& observation, std::vector<Candidat
   }
 }
 
-void FootprintPredictor::observe(const Observation& observation, std::vector<Candidate>& candidates) {
-  if (!is_read(observation)) return;
-  const PageHistory::Region* region = history_.find(observation.first_page);
-  if (region == nullptr) return;
-  // Once for each pass, at its first request: what was read in the pass before, which is the current one still.
-  if (!history_.begins_pass(*region)) return;
-  const uint32_t before = region->current;
-  const uint64_t start = observation.first_page / PageHistory::kRegionPages * PageHistory::kRegionPages;
-  for (uint32_t page = 0; page < PageHistory::kRegionPages; ++page) {
-    if ((before >> page & 1) == 0) continue;
-    Candidate candidate;
-    candidate.first_page = start + page;
-    candidate.pages = 1;
-    candidate.context = static_cast<uint16_t>(std::popcount(before));
-    candidate.detail = static_cast<uint16_t>(std::min<uint32_t>(region->passes, 15) * 32 +
-                                             static_cast<uint32_t>(page - observation.first_page % 16 + 16));
-    candidates.push_back(candidate);
+bool NearPredictor::was_read(uint64_t page) const {
+  const PageHistory::Region* region = history_.find(page);
+  return region != nullptr && (region->touched >> page % PageHistory::kRegionPages & 1) != 0;
+}
+
+// A bit each, the first page's the lowest; 64 pages at most.
+uint64_t NearPredictor::which_were_read(uint64_t first_page, uint32_t pages) const {
+  uint64_t bits = 0;
+  for (uint32_t done = 0; done < pages;) {
+    const uint64_t page = first_page + done;
+    const auto in_region = static_cast<uint32_t>(page % PageHistory::kRegionPages);
+    const uint32_t here = std::min(PageHistory::kRegionPages - in_region, pages - done);
+    if (const PageHistory::Region* region = history_.find(page)) {
+      const uint64_t touched = static_cast<uint64_t>(region->touched) >> in_region & ((uint64_t{1} << here) - 1);
+      bits |= touched << done;
+    }
+    done += here;
   }
+  return bits;
+}
+
+// What has become of pages of earlier windows that are read now.
+void NearPredictor::learn_from(const Observation& observation) {
+  const uint64_t first = observation.first_page, end = first + observation.pages;
+  for (uint64_t page = first; page < first + std::min<uint64_t>(observation.pages, kReadPagesMax); ++page) {
+    for (uint32_t i = heads_[head_of(page)]; i != kNone; i = examples_[i].next) {
+      Example& example = examples_[i];
+      if (example.page != page) continue;
+      if (example.may_be_read) learn_read(example, true);
+      if (!example.may_be_end) continue;
+      learn_end(example,
+                example.after ? page + 1 == end && first > example.anchor : page == first && end <= example.anchor);
+    }
+  }
+}
+
+void NearPredictor::pass_time() {
+  for (undecided_ = std::max(undecided_, oldest_); undecided_ < next_; ++undecided_) {
+    Example& example = examples_[undecided_ % kPending];
+    if (time_ - example.time < kEndsWithin) break;
+    if (example.may_be_end) learn_end(example, false);
+  }
+  const uint32_t soon = std::min(kSoon, kSoonFirst + time_ / kSoonGrows);
+  while (oldest_ < next_ && time_ - examples_[oldest_ % kPending].time > soon) drop(examples_[oldest_++ % kPending]);
+}
+
+NearPredictor::Example& NearPredictor::take(uint64_t page) {
+  if (next_ - oldest_ == kPending) drop(examples_[oldest_++ % kPending]);
+  const auto number = static_cast<uint32_t>(next_++ % kPending);
+  Example& example = examples_[number];
+  example.page = page;
+  example.time = time_;
+  example.may_be_read = example.may_be_end = true;
+  example.next = std::exchange(heads_[head_of(page)], number);
+  return example;
+}
+
+void NearPredictor::drop(Example& example) {
+  if (example.may_be_end) learn_end(example, false);
+  if (example.may_be_read) learn_read(example, false);
+  const auto number = static_cast<uint32_t>(&example - examples_.data());
+  uint32_t* link = &heads_[head_of(example.page)];
+  while (*link != number) link = &examples_[*link].next;
+  *link = example.next;
+}
+
+void NearPredictor::learn_read(Example& example, bool read) {
+  example.may_be_read = false;
+  float sum = 0;
+  for (const uint16_t place : example.places) sum += weights_[place].read;
+  const float wrong = (read ? 1.0f : 0.0f) - sigmoid(sum);
+  for (const uint16_t place : example.places)
+    step(weights_[place].read, weights_[place].read_squares, wrong, kReadStep);
+}
+
+void NearPredictor::learn_end(Example& example, bool ends) {
+  example.may_be_end = false;
+  float sum = 0;
+  for (const uint16_t place : example.places) sum += weights_[place].ends;
+  const float wrong = (ends ? 1.0f : 0.0f) - sigmoid(sum);
+  for (const uint16_t place : example.places) step(weights_[place].ends, weights_[place].ends_squares, wrong, kEndStep);
+}
+
+// The chain that the request goes on with, the nearest one; else it begins one.
+void NearPredictor::follow(Window& window) {
+  Chain chain = {.first = window.first};
+  const auto pages = static_cast<uint32_t>(std::min<uint64_t>(window.end - window.first, kPagesToldApart));
+  size_t found = chains_.size();
+  for (size_t i = chains_.size(); i-- > 0;) {
+    const uint64_t gap = window.first - chains_[i].end;
+    if (gap > kGapMax) continue;
+    window.in_stream = window.in_stream || (gap == 0 && pages >= kStreamPages && chains_[i].pages == pages);
+    if (window.end - chains_[i].first <= kChainPages && (found == chains_.size() || gap < chain.gap)) {
+      found = i;
+      chain = chains_[i];
+      chain.gap = static_cast<uint32_t>(gap);
+    } else if (gap <= kBesideMax) {
+      window.beside = true;
+      if (found == chains_.size()) chain.pages = chains_[i].pages;
+    }
+  }
+  if (found != chains_.size()) {
+    chains_.erase(chains_.begin() + static_cast<ptrdiff_t>(found));
+    ++chain.length;
+    window.beside = false;
+  } else if (chains_.size() == kChains) {
+    chains_.erase(chains_.begin());
+  }
+  chain.end = window.end;
+  chain.pages_before = chain.pages;
+  chain.pages = pages;
+  chains_.push_back(chain);
+  window.chain = chain;
+}
+
+void NearPredictor::describe(const Window& window, Example& example) const {
+  const uint64_t page = example.page, distance = page - window.first + 64;
+  const Chain& chain = window.chain;
+  const uint64_t length = std::min(chain.length, 7u);
+  const auto read_after = std::min<uint64_t>(static_cast<uint64_t>(std::countr_one(window.after)), 15);
+  uint64_t around = 0;
+  for (uint32_t i = 1; i <= kAround; ++i) {
+    around = around << 2 | uint64_t{window.was_read(page + i)} << 1 | uint64_t{i <= page && window.was_read(page - i)};
+  }
+  uint32_t feature = 0;
+  const auto add = [&](uint64_t code) {
+    example.places[feature] = place_of(feature, code);
+    ++feature;
+  };
+  add(0);
+  add(distance);
+  add(distance * 64 + chain.pages);
+  add((distance * 32 + chain.gap) * 2 + uint64_t{chain.pages > 1});
+  add((length * 64 + chain.pages) * 64 + chain.pages_before);
+  add(page >> 12);
+  add(distance * 16 + read_after);
+  add(distance * 8 + length);
+  add((distance * 64 + chain.pages) * 16 + length * 2 + uint64_t{window.beside});
+  add(uint64_t{window.was_read(page)} * 16 + (around >> 4));
+  add((around * 64 + chain.pages) * 2 + uint64_t{example.after});
+}
+
+void NearPredictor::propose(const Window& window, bool after, float threshold, std::vector<Candidate>& candidates) {
+  float sum = 0, best = 0, expected = 0, expected_of_best = 0;
+  uint32_t missing = 0, missing_of_best = 0, pages = 0;
+  for (uint32_t i = 1; i <= (after ? kPagesAfter : kPagesBefore); ++i) {
+    if (!after && i > window.first) break;
+    const uint64_t page = after ? window.end - 1 + i : window.first - i;
+    if (there_(page)) continue;
+    Example& example = take(page);
+    example.anchor = window.first;
+    example.after = after;
+    describe(window, example);
+    float read = 0, ends = 0;
+    for (const uint16_t place : example.places) {
+      read += weights_[place].read;
+      ends += weights_[place].ends;
+    }
+    const float probability = sigmoid(read);
+    sum += probability - threshold + kCompletes * sigmoid(ends);
+    expected += probability;
+    ++missing;
+    if (sum <= best) continue;
+    best = sum;
+    pages = i;
+    expected_of_best = expected;
+    missing_of_best = missing;
+  }
+  if (pages == 0) return;
+  proposed_at_ = time_;
+  Candidate candidate;
+  candidate.first_page = after ? window.end : window.first - pages;
+  candidate.pages = pages;
+  candidate.is_chosen = true;
+  candidate.confidence = expected_of_best / static_cast<float>(missing_of_best);
+  candidate.context = static_cast<uint16_t>(after);
+  candidate.detail =
+      static_cast<uint16_t>(std::bit_width(pages) * 16 + static_cast<uint32_t>(candidate.confidence * 15));
+  candidates.push_back(candidate);
 }
 
 }  // namespace foreshard::policy

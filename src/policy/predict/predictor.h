@@ -27,6 +27,7 @@ struct Observation {
   uint64_t outstanding_pages = 0;  // of all reads that wait for a server, this one included
   uint64_t outstanding_requests = 0;
   uint64_t fetch_latency_ns = 0;  // what a fetch takes at present, filled in by the prefetcher; 0: not known
+  float threshold = 1;            // of the probability, for a large request; filled in by the prefetcher too
 };
 
 inline bool pages_are_possible(uint64_t first_page, uint64_t pages) {
@@ -53,6 +54,9 @@ struct Candidate {
   uint8_t rank = 0;      // 0 or 1: the expert's first and second opinion, which are told apart
   uint16_t context = 0;  // what the expert knows about the proposal, as a small code of its own
   uint16_t detail = 0;   // likewise, another view of it
+  // The expert has weighed it itself, by its own `confidence`: it passes no threshold, but is fetched if nothing else
+  // speaks against it.
+  bool is_chosen = false;
   // Where it stands for several requests of a stream at once: the pages of each; 0: it is one request.
   uint32_t request_pages = 0;
 };

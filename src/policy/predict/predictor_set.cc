@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/assert.h"
 #include "policy/predict/association.h"
 #include "policy/predict/delta.h"
+#include "policy/predict/footprint.h"
 #include "policy/predict/log_replay.h"
 #include "policy/predict/near.h"
 #include "policy/predict/stride.h"
@@ -38,7 +40,7 @@ class StreamView : public Predictor {
 std::span<const std::string_view> PredictorSet::names() { return kNames; }
 
 PredictorSet::PredictorSet(uint64_t cache_pages, const std::vector<std::string>& names, const PageHistory& history,
-                           uint32_t stream_window_pages)
+                           std::function<bool(uint64_t)> there, uint32_t stream_window_pages)
     : sequential_(static_cast<uint32_t>(
                       std::clamp<uint64_t>(cache_pages / kCacheShare, 1, SequentialPredictor::kAheadPagesMax)),
                   stream_window_pages) {
@@ -59,7 +61,7 @@ PredictorSet::PredictorSet(uint64_t cache_pages, const std::vector<std::string>&
     } else if (name == "stride") {
       add(std::make_unique<StridePredictor>());
     } else if (name == "near") {
-      add(std::make_unique<NearPredictor>());
+      add(std::make_unique<NearPredictor>(history, std::move(there)));
     } else if (name == "footprint") {
       add(std::make_unique<FootprintPredictor>(history));
     } else if (name == "delta") {

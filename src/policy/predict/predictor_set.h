@@ -2,6 +2,7 @@
 // Owner: the Prefetcher. Memory: that of its experts.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,8 +23,10 @@ class PredictorSet {
 
   // The names of the experts that there are.
   static std::span<const std::string_view> names();
-  // For a cache of so many pages: the named experts, or all. A name that is none of names() is our own bug.
+  // For a cache of so many pages: the named experts, or all. A name that is none of names() is our own bug. `there`:
+  // whether a page needs no fetch.
   PredictorSet(uint64_t cache_pages, const std::vector<std::string>& names, const PageHistory& history,
+               std::function<bool(uint64_t page)> there,
                uint32_t stream_window_pages = SequentialPredictor::kWindowPagesMax);
   // Adds an expert behind the others; kExpertsOfASetMax in all, since the filter has so many tables for them.
   static constexpr size_t kExpertsOfASetMax = 9;

@@ -22,9 +22,11 @@ Observation read_of(uint64_t first, uint32_t pages) {
   return observation;
 }
 
+bool not_there(uint64_t) { return false; }
+
 TEST(PredictorSet, HoldsAllExpertsOrThoseThatAreNamed) {
   const PageHistory history;
-  const PredictorSet all(65536, {}, history);
+  const PredictorSet all(65536, {}, history, not_there);
   ASSERT_EQ(all.size(), PredictorSet::names().size());
   std::set<std::string_view> names;
   for (uint32_t expert = 0; expert < all.size(); ++expert) {
@@ -34,7 +36,7 @@ TEST(PredictorSet, HoldsAllExpertsOrThoseThatAreNamed) {
   EXPECT_EQ(names.size(), all.size());
   EXPECT_LE(all.memory_bytes_max(), 32u << 20);
 
-  const PredictorSet two(65536, {"stride", "log"}, history);
+  const PredictorSet two(65536, {"stride", "log"}, history, not_there);
   ASSERT_EQ(two.size(), 2u);
   EXPECT_EQ(two.name(0), "log");
   EXPECT_EQ(two.name(1), "stride");
@@ -42,10 +44,10 @@ TEST(PredictorSet, HoldsAllExpertsOrThoseThatAreNamed) {
 
 TEST(PredictorSet, MarksWhatEachExpertSaysAndKeepsWhatWasThere) {
   PageHistory history;
-  PredictorSet set(65536, {"near", "stride"}, history);
+  PredictorSet set(65536, {"near", "stride"}, history, not_there);
   // The same experts alone, whose words must come out again.
   StridePredictor stride;
-  NearPredictor near;
+  NearPredictor near(history, not_there);
   Random random(3);
   for (uint64_t i = 0; i < 500; ++i) {
     const Observation observation = read_of(i % 2 == 0 ? 50000 + i * 50 : random.below(1u << 20), 2);
@@ -67,7 +69,7 @@ TEST(PredictorSet, MarksWhatEachExpertSaysAndKeepsWhatWasThere) {
 
 TEST(PredictorSet, ProposesNoMoreThanItsBound) {
   PageHistory history;
-  PredictorSet set(uint64_t{1} << 20, {}, history);
+  PredictorSet set(uint64_t{1} << 20, {}, history, not_there);
   Random random(5);
   size_t most = 0;
   for (int pass = 0; pass < 20; ++pass) {
@@ -86,18 +88,18 @@ TEST(PredictorSet, ProposesNoMoreThanItsBound) {
 
 TEST(PredictorSet, WatchesStreamsThatNobodyProposes) {
   const PageHistory history;
-  PredictorSet set(65536, {"near"}, history);
+  PredictorSet set(65536, {"footprint"}, history, not_there);
   for (uint64_t page = 0; page < 50; ++page) {
     std::vector<Candidate> candidates;
     set.observe(read_of(page, 1), candidates);
-    for (const Candidate& candidate : candidates) EXPECT_LT(candidate.first_page, page);
+    EXPECT_TRUE(candidates.empty());
     EXPECT_EQ(set.stream().run(), page);
   }
 }
 
 TEST(PredictorSet, KnowsWhichKindOfKnowledgeStandsBehindAProposal) {
   const PageHistory history;
-  const PredictorSet all(65536, {}, history);
+  const PredictorSet all(65536, {}, history, not_there);
   for (uint32_t expert = 0; expert < all.size(); ++expert) {
     for (const uint32_t rank : {0u, 1u}) {
       const bool past = all.name(expert) == "log" || all.name(expert) == "fingerprint";
@@ -105,7 +107,7 @@ TEST(PredictorSet, KnowsWhichKindOfKnowledgeStandsBehindAProposal) {
       EXPECT_EQ(all.kind_of(1u << (expert * 2 + rank)), expected) << all.name(expert);
     }
   }
-  const PredictorSet near(65536, {"near"}, history);
+  const PredictorSet near(65536, {"near"}, history, not_there);
   EXPECT_EQ(near.kind_of(3), 0u);
 }
 
@@ -116,7 +118,7 @@ TEST(PredictorSet, TakesRequestsThatNoVolumeCanHave) {
   // A small cache: its bound on reading ahead is smaller than the requests.
   for (const uint64_t cache_pages : {uint64_t{64}, uint64_t{1} << 20}) {
     PageHistory history;
-    PredictorSet set(cache_pages, {}, history);
+    PredictorSet set(cache_pages, {}, history, not_there);
     const uint64_t bases[] = {0, uint64_t{1} << 52, kPageNumbers, uint64_t{1} << 62, uint64_t{1} << 63, UINT64_MAX};
     uint64_t first = 0;
     for (int i = 0; i < 20000; ++i) {
@@ -137,7 +139,7 @@ TEST(PredictorSet, TakesRequestsThatNoVolumeCanHave) {
 
 TEST(PredictorSet, TheSamePageForEverIsNoReasonForMore) {
   PageHistory history;
-  PredictorSet set(uint64_t{1} << 20, {}, history);
+  PredictorSet set(uint64_t{1} << 20, {}, history, not_there);
   for (int i = 0; i < 20000; ++i) {
     std::vector<Candidate> candidates;
     set.observe(read_of(5000, 1), candidates);
@@ -148,13 +150,13 @@ TEST(PredictorSet, TheSamePageForEverIsNoReasonForMore) {
 
 TEST(PredictorSet, AnExpertThatIsAddedComesBehindTheOthers) {
   const PageHistory history;
-  PredictorSet set(65536, {"stride"}, history);
-  set.add(std::make_unique<NearPredictor>());
+  PredictorSet set(65536, {"stride"}, history, not_there);
+  set.add(std::make_unique<NearPredictor>(history, not_there));
   ASSERT_EQ(set.size(), 2u);
   EXPECT_EQ(set.name(1), "near");
   std::vector<Candidate> candidates;
   set.observe(read_of(100, 1), candidates);
-  ASSERT_EQ(candidates.size(), NearPredictor::kPagesBefore);
+  ASSERT_EQ(candidates.size(), NearPredictor::kSinglesBefore);
   EXPECT_EQ(candidates[0].expert, 1);
 }
 

@@ -31,7 +31,7 @@ BudgetSettings budget_settings(PrefetchBudget budget) {
             .threshold_max = 0.95,
             .waste_share_max = 0.25};
   }
-  return {.threshold = {.first = 0.6, .least = 0.45},
+  return {.threshold = {.first = 0.62, .least = 0.45},
           .small_share = {},
           .half_pages = {.least = 1.4, .most = 8, .most_new = 2.2},
           .half_share_min = 0.7,

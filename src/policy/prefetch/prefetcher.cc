@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <utility>
 
 #include "base/bytes.h"
@@ -17,6 +18,7 @@ constexpr uint64_t kShadowRecords = 1u << 13;
 constexpr float kUnlikelyBelow = 0.2f;  // of such proposals one in kUnlikelyShare is followed and stands for the others
 constexpr uint8_t kUnlikelyShare = 4;
 constexpr uint8_t kWarmedTag = 1;            // in the ledger, a bit: it went into the server's memory
+constexpr uint8_t kChosenTag = 4;            // another: its expert had chosen it by a probability of its own
 constexpr uint8_t kNoBetterTag = 2;          // another: it was refused as no better than what it displaces
 constexpr size_t kStandsForMax = 4;          // pages of a refused request that its front stands for
 constexpr float kProbable = 0.2f;            // such a page may be worth a fetch, alone
@@ -52,6 +54,14 @@ void add(PrefetchCounts& total, const PrefetchCounts& counts) {
   total.shadow_waiting += counts.shadow_waiting;
 }
 
+// Between two that judge by different things: of the odds, the geometric mean.
+float halfway(float a, float b) {
+  constexpr float kLeast = 1e-3f;
+  a = std::clamp(a, kLeast, 1 - kLeast);
+  b = std::clamp(b, kLeast, 1 - kLeast);
+  return 1 / (1 + std::sqrt((1 - a) / a * ((1 - b) / b)));
+}
+
 uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_width(value)); }
 
 }  // namespace
@@ -81,7 +91,10 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
       cached_(std::move(cached)),
       expect_(std::move(expect)),
       pays_(std::move(pays)),
-      experts_(options.cache_pages, options.experts, history_, budget_settings(options.budget).stream_window_pages),
+      experts_(
+          options.cache_pages, options.experts, history_,
+          [this](uint64_t page) { return state_of(page) == PageState::kThere; },
+          budget_settings(options.budget).stream_window_pages),
       ledger_(std::clamp(options.cache_pages, kIssuedMin, kIssuedMax), kShadowRecords, options.cache_pages),
       budget_(budget_settings(options.budget).waste_share_max),
       threshold_(budget_settings(options.budget)),
@@ -125,10 +138,11 @@ void Prefetcher::learn() {
     const bool refused = (outcome.tag & kNoBetterTag) != 0;
     if (!outcome.shadow || refused) {
       const bool for_all = refused && (outcome.tag & kWarmedTag) == 0;
+      Recalibration& recalibration = recalibration_of(outcome.tag);
       if (outcome.late) {
-        recalibration_.revise(probability, example.pages_width, for_all);
+        recalibration.revise(probability, example.pages_width, for_all);
       } else {
-        recalibration_.learn(probability, example.pages_width, outcome.used, for_all);
+        recalibration.learn(probability, example.pages_width, outcome.used, for_all);
       }
     }
     if (outcome.shadow) continue;
@@ -180,6 +194,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   paying_ = !pays_ || pays_();
   Observation seen = observation;
   seen.fetch_latency_ns = fetch_latency_ns_;
+  seen.threshold = static_cast<float>(threshold_.value());
   candidates_.clear();
   experts_.observe(seen, candidates_);
   ++observed_;
@@ -198,7 +213,8 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
 // other, most of the time would be spent waiting for it.
 void Prefetcher::sift() {
   if (filter_.learned() > kUnlikelyAfter) {
-    std::erase_if(candidates_, [this](const Candidate& candidate) { return !sieve_.passes(candidate); });
+    std::erase_if(candidates_,
+                  [this](const Candidate& candidate) { return !candidate.is_chosen && !sieve_.passes(candidate); });
   }
   for (const Candidate& candidate : candidates_) {
     const uint64_t pages = std::min(candidate.pages, kExpectedPages);
@@ -228,6 +244,10 @@ void Prefetcher::on_candidates(const Observation& observation, uint8_t expert, s
   late_ = true;
   consider(observation, to_fetch);
   late_ = false;
+}
+
+Recalibration& Prefetcher::recalibration_of(uint8_t tag) {
+  return (tag & kChosenTag) != 0 ? chosen_recalibration_ : recalibration_;
 }
 
 PageState Prefetcher::state_of(uint64_t page) const {
@@ -317,11 +337,11 @@ double Prefetcher::threshold_of(size_t proposal) const {
   return threshold_.of(missing, displacement_.share() / Displacement::kUsualShare, weighed_[proposal].read_before);
 }
 
-void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag) {
+void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag, float probability) {
   const Proposal& page = proposals_.pages()[proposal];
   Weighed& weighed = weighed_[proposal];
-  weighed.example.probability = static_cast<uint8_t>(weighed.probability * FilterExample::kProbabilityMax + 0.5f);
-  const double stated = recalibration_.correct(weighed.probability, weighed.example.pages_width);
+  weighed.example.probability = static_cast<uint8_t>(probability * FilterExample::kProbabilityMax + 0.5f);
+  const double stated = recalibration_of(tag).correct(probability, weighed.example.pages_width);
   const auto confidence = static_cast<uint8_t>(stated * PrefetchLedger::kConfidenceMax + 0.5);
   const auto expert = static_cast<uint8_t>(page.opinion[0].source / 2);
   if ((ledger_.tag(page.page) & kWarmedTag) != 0) warming_.take();
@@ -344,7 +364,7 @@ void Prefetcher::decide(const Observation& observation, std::vector<PageRange>& 
       if (unlikely_++ % kUnlikelyShare != 0) continue;
       weighed_[i].example.weight *= kUnlikelyShare;
     }
-    record(i, true, weighed_[i].no_better ? kNoBetterTag : uint8_t{0});
+    record(i, true, weighed_[i].no_better ? kNoBetterTag : uint8_t{0}, weighed_[i].probability);
   }
   if (stopped_ && issued_at_ == observed_) {
     stopped_ = false;
@@ -366,6 +386,8 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
   decision.pages = static_cast<uint32_t>(numbers.size());
   decision.sources = pages[numbers[0]].sources;
   decision.verdict = kFetched;
+  const Candidate& candidate = candidates_[proposals_.candidate(run)];
+  const uint8_t tag = candidate.is_chosen ? kChosenTag : uint8_t{0};
   bool probable = false, refused = false, warming = false;
   for (size_t place = 0; place < numbers.size() && !refused; ++place) {
     const uint16_t i = numbers[place];
@@ -373,7 +395,8 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     probable = probable || weighed_[i].probability >= kProbable;
     if (weighed_[i].issued) continue;
     decision.probability = weighed_[i].probability;
-    decision.threshold = static_cast<float>(threshold_of(i));
+    if (candidate.is_chosen) decision.probability = halfway(decision.probability, candidate.confidence);
+    decision.threshold = candidate.is_chosen ? 0.0f : static_cast<float>(threshold_of(i));
     refused = true;
     if (warming) {  // the rest of a request is worth nothing in the cache without its front
     } else if (decision.probability < decision.threshold) {
@@ -381,7 +404,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     } else if (!paying_ && weighed_[i].read_before) {
       decision.verdict = kDoesNotPay;
       weighed_[i].no_better = true;
-    } else if (recalibration_.correct(decision.probability, weighed_[i].example.pages_width) <
+    } else if (recalibration_of(tag).correct(decision.probability, weighed_[i].example.pages_width) <
                displacement_.worth(pages[i].missing)) {
       decision.verdict = kNoBetter;
       weighed_[i].no_better = true;
@@ -397,7 +420,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
       decision.verdict = kOverBudget;
       ++refused_budget_;
     } else {
-      record(i, false);
+      record(i, false, tag, decision.probability);
       weighed_[i].issued = true;
       issue_page(pages[i].page, Destination::kDriver, to_fetch, first_range);
       ++decision.fetched;
@@ -415,7 +438,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     const size_t rest = std::min<size_t>(numbers.size() - place, kStandsForMax);
     weighed_[i].example.weight = std::max(weighed_[i].example.weight, static_cast<uint8_t>(rest));
   }
-  sieve_.learn(candidates_[proposals_.candidate(run)], probable);
+  if (!candidate.is_chosen) sieve_.learn(candidate, probable);
 }
 
 std::vector<PrefetchDecision> Prefetcher::decisions() const {
@@ -457,7 +480,8 @@ bool Prefetcher::warm(size_t proposal, bool begun) {
   if (mode_ != PrefetchMode::kOn || crowded_ || !warming_.allows(weighed_[proposal].probability, page.missing, begun))
     return false;
   if (page.followed && (ledger_.tag(page.page) & kWarmedTag) != 0) return false;
-  record(proposal, true, weighed_[proposal].no_better ? kWarmedTag | kNoBetterTag : kWarmedTag);
+  record(proposal, true, weighed_[proposal].no_better ? kWarmedTag | kNoBetterTag : kWarmedTag,
+         weighed_[proposal].probability);
   weighed_[proposal].issued = true;
   issued_at_ = observed_;
   warming_.issue();

@@ -216,7 +216,9 @@ class Prefetcher {
   double threshold_of(size_t proposal) const;
   void decide(const Observation& observation, std::vector<PageRange>& to_fetch);
   void decide_run(const Observation& observation, size_t run, std::vector<PageRange>& to_fetch);
-  void record(size_t proposal, bool shadow, uint8_t tag = 0);
+  void record(size_t proposal, bool shadow, uint8_t tag, float probability);
+  // Of what is stated of pages that are issued with the tag.
+  Recalibration& recalibration_of(uint8_t tag);
   bool warm(size_t proposal, bool begun);
   void issue_page(uint64_t page, Destination destination, std::vector<PageRange>& to_fetch, size_t first_range,
                   bool hinted = false);
@@ -246,6 +248,7 @@ class Prefetcher {
   PrefetchLedger ledger_;
   Calibration calibration_;
   Recalibration recalibration_;
+  Recalibration chosen_recalibration_;  // of what experts state that choose themselves
   WasteBudget budget_;
   Threshold threshold_;
   Crowding crowding_;
