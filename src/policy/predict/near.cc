@@ -1,6 +1,7 @@
 #include "policy/predict/near.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <utility>
@@ -13,9 +14,12 @@ namespace {
 constexpr float kReadStep = 0.06f, kEndStep = 0.4f;
 constexpr float kReadFirst = -1.0f, kEndFirst = -4.0f;  // what is said of any page at first
 constexpr float kSquaresMax = 4000.0f;  // no step is smaller than with this sum: the present counts more
-constexpr float kCompletes = 2.0f;      // what a request that is spared counts for, beside its pages
+constexpr float kCompletes = 5.0f;      // pages that a request that is spared counts for, beside its own
+constexpr float kNothingNew = 0.06f;    // nothing is learned from what was expected as closely as this
 // A page that is read within so many reads was read soon: fewer at the start, or the first outcomes would all be good.
 constexpr uint32_t kSoon = 150, kSoonFirst = 4, kSoonGrows = 8;
+// From so many reads on one in so many of the pages further away is followed: to learn costs more than to ask.
+constexpr uint32_t kYoung = 4096, kFollowedOf = 4;
 constexpr uint32_t kEndsWithin = 2;  // reads
 constexpr size_t kChains = 64;
 constexpr uint64_t kGapMax = 16, kChainPages = 40, kBesideMax = 2;
@@ -26,7 +30,17 @@ constexpr uint32_t kQuietReads = 1024, kQuietShare = 8;
 constexpr uint32_t kAround = 4;  // pages on both sides of a page that describe it
 static_assert(NearPredictor::kPagesAfter + kAround <= 64);
 
-float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+// To a thousandth or so.
+float sigmoid(float x) {
+  constexpr float kEnd = 8, kPlaces = 1024;
+  static const auto table = [] {
+    std::array<float, static_cast<size_t>(kPlaces) + 1> values{};
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = 1 / (1 + std::exp(kEnd - static_cast<float>(i) * 2 * kEnd / kPlaces));
+    return values;
+  }();
+  return table[static_cast<size_t>((std::clamp(x, -kEnd, kEnd) + kEnd) * (kPlaces / (2 * kEnd)))];
+}
 
 void step(float& weight, float& squares, float wrong, float size) {
   squares = std::min(squares + wrong * wrong, kSquaresMax);
@@ -126,7 +140,6 @@ NearPredictor::Example& NearPredictor::take(uint64_t page) {
   if (next_ - oldest_ == kPending) drop(examples_[oldest_++ % kPending]);
   const auto number = static_cast<uint32_t>(next_++ % kPending);
   Example& example = examples_[number];
-  example.page = page;
   example.time = time_;
   example.may_be_read = example.may_be_end = true;
   example.next = std::exchange(heads_[head_of(page)], number);
@@ -147,6 +160,7 @@ void NearPredictor::learn_read(Example& example, bool read) {
   float sum = 0;
   for (const uint16_t place : example.places) sum += weights_[place].read;
   const float wrong = (read ? 1.0f : 0.0f) - sigmoid(sum);
+  if (std::abs(wrong) < kNothingNew) return;
   for (const uint16_t place : example.places)
     step(weights_[place].read, weights_[place].read_squares, wrong, kReadStep);
 }
@@ -156,6 +170,7 @@ void NearPredictor::learn_end(Example& example, bool ends) {
   float sum = 0;
   for (const uint16_t place : example.places) sum += weights_[place].ends;
   const float wrong = (ends ? 1.0f : 0.0f) - sigmoid(sum);
+  if (std::abs(wrong) < kNothingNew) return;
   for (const uint16_t place : example.places) step(weights_[place].ends, weights_[place].ends_squares, wrong, kEndStep);
 }
 
@@ -221,11 +236,15 @@ void NearPredictor::describe(const Window& window, Example& example) const {
 void NearPredictor::propose(const Window& window, bool after, float threshold, std::vector<Candidate>& candidates) {
   float sum = 0, best = 0, expected = 0, expected_of_best = 0;
   uint32_t missing = 0, missing_of_best = 0, pages = 0;
+  Example not_followed;
+  const float completes = kCompletes * std::max(1 - threshold, 0.0f);
   for (uint32_t i = 1; i <= (after ? kPagesAfter : kPagesBefore); ++i) {
     if (!after && i > window.first) break;
     const uint64_t page = after ? window.end - 1 + i : window.first - i;
     if (there_(page)) continue;
-    Example& example = take(page);
+    const bool follows = time_ < kYoung || i <= kPagesBefore || (page + time_) % kFollowedOf == 0;
+    Example& example = follows ? take(page) : not_followed;
+    example.page = page;
     example.anchor = window.first;
     example.after = after;
     describe(window, example);
@@ -235,7 +254,7 @@ void NearPredictor::propose(const Window& window, bool after, float threshold, s
       ends += weights_[place].ends;
     }
     const float probability = sigmoid(read);
-    sum += probability - threshold + kCompletes * sigmoid(ends);
+    sum += probability - threshold + completes * sigmoid(ends);
     expected += probability;
     ++missing;
     if (sum <= best) continue;

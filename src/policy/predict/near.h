@@ -2,7 +2,7 @@
 // pages behind and before it that are worth a fetch: cold data is mostly read near what has just been read, in requests
 // whose sizes and gaps no table of steps foresees. Two small logistic models, learned as it goes, say of every page of
 // the window that is not there how probable it is that it is read soon, and that the next request reads up to it and no
-// further. Of each side that many pages are proposed whose sum of (probability - threshold + kCompletes * probability
+// further. Of each side that many pages are proposed whose sum of (probability - threshold + gain * probability
 // of ending there) is largest, if that is above nothing: a page that is hardly probable goes along where those behind
 // it are, since a request is spared only when all of it is there. What it proposes is decided by that and passes no
 // other threshold.
