@@ -21,7 +21,6 @@ constexpr uint32_t kSoon = 150, kSoonFirst = 4, kSoonGrows = 8;
 // From so many reads on one in so many of the pages further away is followed: to learn costs more than to ask.
 constexpr uint32_t kYoung = 4096, kFollowedOf = 4;
 constexpr uint32_t kEndsWithin = 2;  // reads
-constexpr size_t kChains = 64;
 constexpr uint64_t kGapMax = 16, kChainPages = 40, kBesideMax = 2;
 constexpr uint32_t kPagesToldApart = 63, kStreamPages = 16;  // of a request
 constexpr uint64_t kReadPagesMax = 512;                      // of a request, that are looked at
@@ -54,6 +53,7 @@ void NearPredictor::observe(const Observation& observation, std::vector<Candidat
   propose_before(observation, candidates);
   ++time_;
   if (!examples_.empty()) {
+    learned_reads_ += learned_reads_ < kYoung;
     learn_from(observation);
     pass_time();
   }
@@ -64,12 +64,13 @@ void NearPredictor::observe(const Observation& observation, std::vector<Candidat
   // What was read before comes again as it came then, which other experts know.
   // A stream of large requests is looked ahead of much further than this by those who see it.
   if (was_read(window.first) || window.in_stream) return;
-  if (time_ - proposed_at_ > kQuietReads && quiet_windows_++ % kQuietShare != 0) return;
+  if (time_ - proposed_at_ > kQuietReads && mix64(quiet_windows_++) % kQuietShare != 0) return;
   if (examples_.empty()) {
     weights_.resize(kFeatures * kCodes);
     weights_[place_of(0, 0)] = {.read = kReadFirst, .ends = kEndFirst};
     examples_.resize(kPending);
     heads_.assign(kHeads, kNone);
+    chains_.reserve(kChains);
   }
   window.after = which_were_read(window.end, kPagesAfter + kAround);
   const auto before = static_cast<uint32_t>(std::min<uint64_t>(kPagesBefore + kAround, window.first));
@@ -132,7 +133,7 @@ void NearPredictor::pass_time() {
     if (time_ - example.time < kEndsWithin) break;
     if (example.may_be_end) learn_end(example, false);
   }
-  const uint32_t soon = std::min(kSoon, kSoonFirst + time_ / kSoonGrows);
+  const uint32_t soon = std::min(kSoon, kSoonFirst + learned_reads_ / kSoonGrows);
   while (oldest_ < next_ && time_ - examples_[oldest_ % kPending].time > soon) drop(examples_[oldest_++ % kPending]);
 }
 
@@ -242,7 +243,8 @@ void NearPredictor::propose(const Window& window, bool after, float threshold, s
     if (!after && i > window.first) break;
     const uint64_t page = after ? window.end - 1 + i : window.first - i;
     if (there_(page)) continue;
-    const bool follows = time_ < kYoung || i <= kPagesBefore || (page + time_) % kFollowedOf == 0;
+    const bool follows =
+        learned_reads_ < kYoung || i <= kPagesBefore || mix64(page ^ uint64_t{time_} << 32) % kFollowedOf == 0;
     Example& example = follows ? take(page) : not_followed;
     example.page = page;
     example.anchor = window.first;
@@ -269,6 +271,7 @@ void NearPredictor::propose(const Window& window, bool after, float threshold, s
   candidate.first_page = after ? window.end : window.first - pages;
   candidate.pages = pages;
   candidate.is_chosen = true;
+  candidate.rank = 1;  // the single pages are the first opinion
   candidate.confidence = expected_of_best / static_cast<float>(missing_of_best);
   candidate.context = static_cast<uint16_t>(after);
   candidate.detail =

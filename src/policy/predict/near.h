@@ -34,13 +34,15 @@ class NearPredictor : public Predictor {
   std::string_view name() const override { return "near"; }
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
   uint64_t memory_bytes_max() const override {
-    return sizeof(*this) + kFeatures * kCodes * sizeof(Weight) + kPending * sizeof(Example) + kHeads * sizeof(uint32_t);
+    return sizeof(*this) + kFeatures * kCodes * sizeof(Weight) + kPending * sizeof(Example) +
+           kHeads * sizeof(uint32_t) + kChains * sizeof(Chain);
   }
 
  private:
   static constexpr uint32_t kFeatures = 11, kCodes = 4096;
   static constexpr uint32_t kPending = 1u << 14, kHeads = 1u << 14;
   static constexpr uint32_t kNone = UINT32_MAX;
+  static constexpr size_t kChains = 64;
   static constexpr uint32_t kNoGap = 31;
 
   // Of one feature, for both models, with the sums of squares of their steps.
@@ -105,6 +107,7 @@ class NearPredictor : public Predictor {
   uint64_t undecided_ = 0;          // the oldest that may still be an end
   std::vector<Chain> chains_;       // the one that went on last comes last
   uint32_t time_ = 0;
+  uint32_t learned_reads_ = 0;  // since there was something to learn from, as far as it matters
   uint32_t proposed_at_ = 0;
   uint32_t quiet_windows_ = 0;
 };

@@ -45,7 +45,7 @@ inline uint64_t stream_of(const Observation& observation) {
 }
 
 // One request that may follow, or several. A page of it gets its probability from the filter, which learns what each
-// context of each expert has been worth; the experts themselves judge nothing.
+// context of each expert has been worth; the experts themselves judge nothing, but for what they choose.
 struct Candidate {
   uint64_t first_page = 0;
   uint32_t pages = 0;

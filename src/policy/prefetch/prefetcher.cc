@@ -240,7 +240,10 @@ void Prefetcher::on_candidates(const Observation& observation, uint8_t expert, s
   if (!pages_are_possible(observation.first_page, observation.pages)) return;
   candidates = candidates.first(std::min(candidates.size(), PredictorSet::kCandidatesMax));
   candidates_.assign(candidates.begin(), candidates.end());
-  for (Candidate& candidate : candidates_) candidate.expert = expert;
+  for (Candidate& candidate : candidates_) {
+    candidate.expert = expert;
+    candidate.is_chosen = false;
+  }
   late_ = true;
   consider(observation, to_fetch);
   late_ = false;
@@ -356,7 +359,7 @@ void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag, float probabi
 void Prefetcher::decide(const Observation& observation, std::vector<PageRange>& to_fetch) {
   const std::span<const Proposal> pages = proposals_.pages();
   if (weighed_.size() < pages.size()) weighed_.resize(pages.size());
-  for (size_t i = 0; i < pages.size(); ++i) weighed_[i].known = weighed_[i].issued = weighed_[i].no_better = false;
+  for (size_t i = 0; i < pages.size(); ++i) weighed_[i].known = weighed_[i].issued = false, weighed_[i].refused_tag = 0;
   for (size_t run = 0; run < proposals_.runs(); ++run) decide_run(observation, run, to_fetch);
   for (size_t i = 0; i < pages.size(); ++i) {
     if (!weighed_[i].known || weighed_[i].issued || pages[i].followed) continue;
@@ -364,7 +367,8 @@ void Prefetcher::decide(const Observation& observation, std::vector<PageRange>& 
       if (unlikely_++ % kUnlikelyShare != 0) continue;
       weighed_[i].example.weight *= kUnlikelyShare;
     }
-    record(i, true, weighed_[i].no_better ? kNoBetterTag : uint8_t{0}, weighed_[i].probability);
+    const bool refused = weighed_[i].refused_tag != 0;
+    record(i, true, weighed_[i].refused_tag, refused ? weighed_[i].refused_probability : weighed_[i].probability);
   }
   if (stopped_ && issued_at_ == observed_) {
     stopped_ = false;
@@ -403,11 +407,11 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
       if (decision.verdict == kFetched) decision.verdict = kImprobable;
     } else if (!paying_ && weighed_[i].read_before) {
       decision.verdict = kDoesNotPay;
-      weighed_[i].no_better = true;
+      no_better(i, tag, decision.probability);
     } else if (recalibration_of(tag).correct(decision.probability, weighed_[i].example.pages_width) <
                displacement_.worth(pages[i].missing)) {
       decision.verdict = kNoBetter;
-      weighed_[i].no_better = true;
+      no_better(i, tag, decision.probability);
       displacement_.refused();
     } else if (mode_ != PrefetchMode::kOn || crowded_) {
       decision.verdict = crowded_ ? kCrowded : kShadow;
@@ -420,6 +424,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
       decision.verdict = kOverBudget;
       ++refused_budget_;
     } else {
+      if (candidate.is_chosen) weighed_[i].example.weight = 1;
       record(i, false, tag, decision.probability);
       weighed_[i].issued = true;
       issue_page(pages[i].page, Destination::kDriver, to_fetch, first_range);
@@ -439,6 +444,12 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     weighed_[i].example.weight = std::max(weighed_[i].example.weight, static_cast<uint8_t>(rest));
   }
   if (!candidate.is_chosen) sieve_.learn(candidate, probable);
+}
+
+// It is followed like what is fetched, or what is held against it would never be known to have changed.
+void Prefetcher::no_better(size_t proposal, uint8_t tag, float probability) {
+  weighed_[proposal].refused_tag = tag | kNoBetterTag;
+  weighed_[proposal].refused_probability = probability;
 }
 
 std::vector<PrefetchDecision> Prefetcher::decisions() const {
@@ -480,8 +491,8 @@ bool Prefetcher::warm(size_t proposal, bool begun) {
   if (mode_ != PrefetchMode::kOn || crowded_ || !warming_.allows(weighed_[proposal].probability, page.missing, begun))
     return false;
   if (page.followed && (ledger_.tag(page.page) & kWarmedTag) != 0) return false;
-  record(proposal, true, weighed_[proposal].no_better ? kWarmedTag | kNoBetterTag : kWarmedTag,
-         weighed_[proposal].probability);
+  record(proposal, true, kWarmedTag | weighed_[proposal].refused_tag,
+         weighed_[proposal].refused_tag != 0 ? weighed_[proposal].refused_probability : weighed_[proposal].probability);
   weighed_[proposal].issued = true;
   issued_at_ = observed_;
   warming_.issue();
@@ -512,7 +523,9 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
       break;
     }
     if ((ledger_.tag(page) & kWarmedTag) != 0) warming_.take();
-    ledger_.issue(page, hint_expert_, 0, !issue);
+    const uint32_t number = ledger_.issue(page, hint_expert_, 0, !issue);
+    learn();
+    examples_[number] = FilterExample();
     if (issue) issue_page(page, Destination::kDriver, to_fetch, first_range, true);
   }
   learn();

@@ -217,6 +217,7 @@ class Prefetcher {
   void decide(const Observation& observation, std::vector<PageRange>& to_fetch);
   void decide_run(const Observation& observation, size_t run, std::vector<PageRange>& to_fetch);
   void record(size_t proposal, bool shadow, uint8_t tag, float probability);
+  void no_better(size_t proposal, uint8_t tag, float probability);
   // Of what is stated of pages that are issued with the tag.
   Recalibration& recalibration_of(uint8_t tag);
   bool warm(size_t proposal, bool begun);
@@ -233,7 +234,8 @@ class Prefetcher {
     bool known = false;  // it says something yet
     bool read_before = false;
     bool issued = false;
-    bool no_better = false;  // than what it would displace
+    uint8_t refused_tag = 0;  // as which it is followed where it was refused as no better
+    float refused_probability = 0;
   };
 
   PrefetcherOptions options_;

@@ -338,6 +338,30 @@ TEST(Prefetcher, WhatWasNoBetterThanWhatItDisplacesIsFetchedAgainOnceItIs) {
   EXPECT_GE(read_runs(volume, random, 20, 200, 4), 0.75);
 }
 
+// The same of what an expert chooses by a probability of its own.
+TEST(Prefetcher, WhatWasChosenAndNoBetterIsFetchedAgainOnceItIs) {
+  PrefetcherOptions options = Volume::options(PrefetchMode::kOn);
+  options.experts = {"near"};
+  Volume volume(options);
+  Random random(5);
+  // Four pages, and sometimes the four behind them: so they come true too rarely for what they displace.
+  for (int i = 0; i < 30'000; ++i) {
+    for (int k = 0; k < 3; ++k) volume.read(random.below(10'000), 1);
+    const uint64_t first = 20'000 + random.below(1u << 24) * 16;
+    volume.read(first, 4);
+    if (random.chance(0.5)) volume.read(first + 4, 4);
+  }
+  const uint64_t before = volume.fetched_pages;
+  uint64_t hits = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const uint64_t first = (uint64_t{1} << 30) + static_cast<uint64_t>(i) * 1000;
+    volume.read(first, 4);
+    hits += volume.read(first + 4, 4);
+  }
+  EXPECT_GT(volume.fetched_pages, before);
+  EXPECT_GE(hits, 15'000u);
+}
+
 // Having stopped, it looks at a part of the requests only: which part must not hang on their rhythm.
 TEST(Prefetcher, StartsAgainWhateverTheRhythm) {
   for (uint64_t phase = 0; phase < 8; ++phase) {
