@@ -14,6 +14,7 @@ struct Volume {
   PageHistory history;
   std::set<uint64_t> cached;
   NearPredictor near{history, [this](uint64_t page) { return cached.contains(page); }};
+  float threshold = 0.6f;
   std::vector<Candidate> singles, chosen;  // of the last request
 
   void read(uint64_t first, uint32_t pages, bool write = false) {
@@ -21,7 +22,7 @@ struct Volume {
     observation.first_page = first;
     observation.pages = observation.missed_pages = pages;
     observation.write = write;
-    observation.threshold = 0.6f;
+    observation.threshold = threshold;
     std::vector<Candidate> candidates;
     near.observe(observation, candidates);
     if (!write) history.touch(first, pages);
@@ -89,6 +90,27 @@ TEST(Near, LearnsWhatIsReadBeforeWhatIsNew) {
   ASSERT_EQ(volume.chosen.size(), 1u);
   EXPECT_EQ(volume.chosen[0].first_page, (uint64_t{1} << 50) - 2);
   EXPECT_EQ(volume.chosen[0].pages, 2u);
+}
+
+TEST(Near, ChoosesLessWhereMoreIsAskedForButStillWhatIsNearlySure) {
+  Volume volume;
+  Random random(8);
+  for (int i = 0; i < 4000; ++i) {
+    // The two pages behind are read always, the eight behind those half of the time.
+    const uint64_t first = random.below(uint64_t{1} << 40) * 64;
+    volume.read(first, 4);
+    volume.read(first + 4, 2);
+    if (random.chance(0.5)) volume.read(first + 6, 8);
+  }
+  uint64_t place = uint64_t{1} << 50;
+  const auto chosen_at = [&volume, &place](float threshold) {
+    volume.threshold = threshold;
+    volume.read(place += 1024, 4);
+    return pages_of(volume.chosen).size();
+  };
+  EXPECT_EQ(chosen_at(0.3f), 10u);
+  EXPECT_EQ(chosen_at(0.9f), 2u);
+  EXPECT_EQ(chosen_at(1.5f), 0u);
 }
 
 TEST(Near, LeavesAloneWhatIsThereAndWhatWasReadBefore) {

@@ -20,8 +20,8 @@ class Postponed {
  public:
   explicit Postponed(uint32_t records) : issued_(records) {}
 
-  // The page of the ledger's record is fetched now. `refused`: as it is followed in shadow since it was refused; null: it
-  // is not.
+  // The page of the ledger's record is fetched now. `refused`: as it is followed in shadow since it was refused; null:
+  // it is not followed.
   void issue(uint32_t record, uint64_t now_ns, const FilterExample* refused) {
     Issued& issued = issued_[record];
     issued.time_ns = now_ns;

@@ -34,6 +34,8 @@ constexpr uint64_t kActiveRequests = 4096;
 constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
 constexpr uint64_t kStoppedShare = 8;     // of which, or of those that find the way full, one in so many is looked at
 constexpr const char* kTables = "3:";  // of features, as describe() numbers them: with others a filter is worth nothing
+// An expert that chooses is told no more than this: it is only by what passes that the threshold comes down again.
+constexpr double kThresholdTold = 0.9;
 constexpr uint64_t kLatencyShareUp = 32, kLatencyShareDown = 4;
 
 double share(uint64_t part, uint64_t rest) {
@@ -194,7 +196,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   paying_ = !pays_ || pays_();
   Observation seen = observation;
   seen.fetch_latency_ns = fetch_latency_ns_;
-  seen.threshold = static_cast<float>(threshold_.value());
+  seen.threshold = static_cast<float>(std::min(threshold_.value(), kThresholdTold));
   candidates_.clear();
   experts_.observe(seen, candidates_);
   ++observed_;

@@ -338,13 +338,13 @@ TEST(Prefetcher, WhatWasNoBetterThanWhatItDisplacesIsFetchedAgainOnceItIs) {
   EXPECT_GE(read_runs(volume, random, 20, 200, 4), 0.75);
 }
 
-// The same of what an expert chooses by a probability of its own.
-TEST(Prefetcher, WhatWasChosenAndNoBetterIsFetchedAgainOnceItIs) {
+// A bad past of what an expert chooses by a probability of its own must not speak against it for ever.
+TEST(Prefetcher, WhatWasChosenInVainIsChosenAgainOnceItIsRead) {
   PrefetcherOptions options = Volume::options(PrefetchMode::kOn);
   options.experts = {"near"};
   Volume volume(options);
   Random random(5);
-  // Four pages, and sometimes the four behind them: so they come true too rarely for what they displace.
+  // Four pages, and half of the time the four behind them, among reads that displacing a page costs much.
   for (int i = 0; i < 30'000; ++i) {
     for (int k = 0; k < 3; ++k) volume.read(random.below(10'000), 1);
     const uint64_t first = 20'000 + random.below(1u << 24) * 16;
