@@ -158,21 +158,21 @@ void NearPredictor::drop(Example& example) {
 
 void NearPredictor::learn_read(Example& example, bool read) {
   example.may_be_read = false;
-  float sum = 0;
-  for (const uint16_t place : example.places) sum += weights_[place].read;
-  const float wrong = (read ? 1.0f : 0.0f) - sigmoid(sum);
-  if (std::abs(wrong) < kNothingNew) return;
-  for (const uint16_t place : example.places)
-    step(weights_[place].read, weights_[place].read_squares, wrong, kReadStep);
+  learn(example, read, &Weight::read, &Weight::read_squares, kReadStep);
 }
 
 void NearPredictor::learn_end(Example& example, bool ends) {
   example.may_be_end = false;
+  learn(example, ends, &Weight::ends, &Weight::ends_squares, kEndStep);
+}
+
+void NearPredictor::learn(const Example& example, bool outcome, float Weight::*value, float Weight::*squares,
+                          float size) {
   float sum = 0;
-  for (const uint16_t place : example.places) sum += weights_[place].ends;
-  const float wrong = (ends ? 1.0f : 0.0f) - sigmoid(sum);
+  for (const uint16_t place : example.places) sum += weights_[place].*value;
+  const float wrong = (outcome ? 1.0f : 0.0f) - sigmoid(sum);
   if (std::abs(wrong) < kNothingNew) return;
-  for (const uint16_t place : example.places) step(weights_[place].ends, weights_[place].ends_squares, wrong, kEndStep);
+  for (const uint16_t place : example.places) step(weights_[place].*value, weights_[place].*squares, wrong, size);
 }
 
 // The chain that the request goes on with, the nearest one; else it begins one.

@@ -94,6 +94,8 @@ class NearPredictor : public Predictor {
   void drop(Example& example);
   void learn_read(Example& example, bool read);
   void learn_end(Example& example, bool ends);
+  // Of one of the two models.
+  void learn(const Example& example, bool outcome, float Weight::*value, float Weight::*squares, float size);
   void follow(Window& window);
   void describe(const Window& window, Example& example) const;
   void propose(const Window& window, bool after, float threshold, std::vector<Candidate>& candidates);
