@@ -25,7 +25,7 @@ constexpr uint64_t kGapMax = 16, kChainPages = 40, kBesideMax = 2;
 constexpr uint32_t kPagesToldApart = 63, kStreamPages = 16;  // of a request
 constexpr uint64_t kReadPagesMax = 512;                      // of a request, that are looked at
 // Where nothing was worth it for so many reads, one window in so many is looked at.
-constexpr uint32_t kQuietReads = 1024, kQuietShare = 8;
+constexpr uint32_t kQuietReads = 1024, kQuietShare = 16;
 constexpr uint32_t kAround = 4;  // pages on both sides of a page that describe it
 static_assert(NearPredictor::kPagesAfter + kAround <= 64);
 
