@@ -63,7 +63,7 @@ void NearPredictor::observe(const Observation& observation, std::vector<Candidat
   follow(window);
   // What was read before comes again as it came then, which other experts know.
   // A stream of large requests is looked ahead of much further than this by those who see it.
-  if (was_read(window.first) || window.in_stream) return;
+  if (window.in_stream || which_were_read(window.first, 1) != 0) return;
   if (time_ - proposed_at_ > kQuietReads && mix64(quiet_windows_++) % kQuietShare != 0) return;
   if (examples_.empty()) {
     weights_.resize(kFeatures * kCodes);
@@ -89,11 +89,6 @@ void NearPredictor::propose_before(const Observation& observation, std::vector<C
     candidate.context = static_cast<uint16_t>(before * 64 + std::min(observation.pages, 63u));
     candidates.push_back(candidate);
   }
-}
-
-bool NearPredictor::was_read(uint64_t page) const {
-  const PageHistory::Region* region = history_.find(page);
-  return region != nullptr && (region->touched >> page % PageHistory::kRegionPages & 1) != 0;
 }
 
 // A bit each, the first page's the lowest; 64 pages at most.
@@ -141,6 +136,7 @@ NearPredictor::Example& NearPredictor::take(uint64_t page) {
   if (next_ - oldest_ == kPending) drop(examples_[oldest_++ % kPending]);
   const auto number = static_cast<uint32_t>(next_++ % kPending);
   Example& example = examples_[number];
+  example.page = page;
   example.time = time_;
   example.may_be_read = example.may_be_end = true;
   example.next = std::exchange(heads_[head_of(page)], number);
@@ -237,7 +233,7 @@ void NearPredictor::describe(const Window& window, Example& example) const {
 void NearPredictor::propose(const Window& window, bool after, float threshold, std::vector<Candidate>& candidates) {
   float sum = 0, best = 0, expected = 0, expected_of_best = 0;
   uint32_t missing = 0, missing_of_best = 0, pages = 0;
-  Example not_followed;
+  Example not_followed;  // only described
   const float completes = kCompletes * std::max(1 - threshold, 0.0f);
   for (uint32_t i = 1; i <= (after ? kPagesAfter : kPagesBefore); ++i) {
     if (!after && i > window.first) break;
@@ -245,8 +241,8 @@ void NearPredictor::propose(const Window& window, bool after, float threshold, s
     if (there_(page)) continue;
     const bool follows =
         learned_reads_ < kYoung || i <= kPagesBefore || mix64(page ^ uint64_t{time_} << 32) % kFollowedOf == 0;
+    not_followed.page = page;
     Example& example = follows ? take(page) : not_followed;
-    example.page = page;
     example.anchor = window.first;
     example.after = after;
     describe(window, example);

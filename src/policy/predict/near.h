@@ -85,7 +85,6 @@ class NearPredictor : public Predictor {
     static_assert(kCodes == 1u << 12);
     return static_cast<uint16_t>(feature * kCodes + ((code + 1) * 0x9e3779b97f4a7c15ull >> 52));
   }
-  bool was_read(uint64_t page) const;
   uint64_t which_were_read(uint64_t first_page, uint32_t pages) const;
   void propose_before(const Observation& observation, std::vector<Candidate>& candidates) const;
   void learn_from(const Observation& observation);

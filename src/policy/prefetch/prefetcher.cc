@@ -409,11 +409,11 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
       if (decision.verdict == kFetched) decision.verdict = kImprobable;
     } else if (!paying_ && weighed_[i].read_before) {
       decision.verdict = kDoesNotPay;
-      no_better(i, tag, decision.probability);
+      refuse_as_no_better(i, tag, decision.probability);
     } else if (recalibration_of(tag).correct(decision.probability, weighed_[i].example.pages_width) <
                displacement_.worth(pages[i].missing)) {
       decision.verdict = kNoBetter;
-      no_better(i, tag, decision.probability);
+      refuse_as_no_better(i, tag, decision.probability);
       displacement_.refused();
     } else if (mode_ != PrefetchMode::kOn || crowded_) {
       decision.verdict = crowded_ ? kCrowded : kShadow;
@@ -449,7 +449,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
 }
 
 // It is followed like what is fetched, or what is held against it would never be known to have changed.
-void Prefetcher::no_better(size_t proposal, uint8_t tag, float probability) {
+void Prefetcher::refuse_as_no_better(size_t proposal, uint8_t tag, float probability) {
   weighed_[proposal].refused_tag = tag | kNoBetterTag;
   weighed_[proposal].refused_probability = probability;
 }

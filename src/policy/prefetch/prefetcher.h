@@ -217,7 +217,7 @@ class Prefetcher {
   void decide(const Observation& observation, std::vector<PageRange>& to_fetch);
   void decide_run(const Observation& observation, size_t run, std::vector<PageRange>& to_fetch);
   void record(size_t proposal, bool shadow, uint8_t tag, float probability);
-  void no_better(size_t proposal, uint8_t tag, float probability);
+  void refuse_as_no_better(size_t proposal, uint8_t tag, float probability);
   // Of what is stated of pages that are issued with the tag.
   Recalibration& recalibration_of(uint8_t tag);
   bool warm(size_t proposal, bool begun);
