@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "base/assert.h"
 #include "base/random.h"
@@ -10,14 +11,19 @@ namespace foreshard::policy {
 namespace {
 
 constexpr uint32_t kSourcesFirst = 1024;
+constexpr size_t kGrowsAbove = 4;  // one place in so many: sets that are still to be split hold up to twice as much
 constexpr uint16_t kCountMax = 1000;
 constexpr uint32_t kSeenMax = 1u << 24;
 
 }  // namespace
 
 AssociationPredictor::AssociationPredictor(uint32_t sources_max)
-    : sources_max_(sources_max), sources_(std::min(sources_max, kSourcesFirst)), followers_(sources_.size()) {
+    : sources_max_(sources_max), sets_(std::min(sources_max, kSourcesFirst) / kWays) {
   ASSERT(std::has_single_bit(sources_max) && sources_max >= kWays, sources_max);
+  sources_.reserve(sources_max);  // is never moved; the memory is taken as it is used
+  followers_.reserve(sources_max);
+  sources_.resize(sets_.count() * kWays);
+  followers_.resize(sets_.count() * kWays);
 }
 
 uint32_t AssociationPredictor::take(uint64_t first_page) {
@@ -40,19 +46,17 @@ uint32_t AssociationPredictor::take(uint64_t first_page) {
 }
 
 void AssociationPredictor::grow() {
-  std::vector<Source> sources(sources_.size() * 2);
-  std::vector<Followers> followers(sources.size());
-  sources.swap(sources_);
-  followers.swap(followers_);
-  held_ = 0;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    if (sources[i].first_page == kNoPage) continue;
-    const uint32_t place = take(sources[i].first_page);
-    sources_[place] = sources[i];
-    followers_[place] = followers[i];
-  }
-  for (Recent& recent : recent_) {
-    if (recent.first_page != kNoPage) recent.place = take(recent.first_page);
+  const size_t split = sets_.grow() * kWays, added = sources_.size();
+  sources_.resize(added + kWays);
+  followers_.resize(added + kWays);
+  for (size_t way = 0; way < kWays; ++way) {
+    const uint64_t first_page = sources_[split + way].first_page;
+    if (first_page == kNoPage || set_of(first_page) == split) continue;
+    sources_[added + way] = std::exchange(sources_[split + way], Source{});
+    followers_[added + way] = std::exchange(followers_[split + way], Followers{});
+    for (Recent& recent : recent_) {
+      if (recent.first_page == first_page) recent.place = static_cast<uint32_t>(added + way);
+    }
   }
 }
 
@@ -77,7 +81,7 @@ void AssociationPredictor::follow(Followers& followers, const Observation& obser
 
 uint32_t AssociationPredictor::remember(const Observation& observation) {
   ++clock_;
-  if (held_ > sources_.size() / 2 && sources_.size() < sources_max_) grow();
+  if (held_ > sources_.size() / kGrowsAbove && sources_.size() < sources_max_) grow();
   const uint32_t place = take(observation.first_page);
   uint32_t lag = 0;
   for (const Recent& recent : recent_) {

@@ -2,14 +2,15 @@
 // twice. Where the log only knows the last two times, this knows all of them, for the pairs that it has room for; the
 // idea, with a bounded table in place of mined rows, is Mithril's (Yang et al., SoCC 2017).
 //
-// Owner: a PredictorSet. Memory: grows with the requests seen up to kSourcesMax sources; then the one of four that was
-// left alone longest is forgotten. Cost: a lookup for each of the last kWindow requests.
+// Owner: a PredictorSet. Memory: grows with the requests seen, four sources at a time, up to kSourcesMax; then the one
+// of four that was left alone longest is forgotten. Cost: a lookup for each of the last kWindow requests.
 #pragma once
 
 #include <array>
 #include <vector>
 
 #include "base/random.h"
+#include "policy/predict/linear_sets.h"
 #include "policy/predict/predictor.h"
 
 namespace foreshard::policy {
@@ -63,14 +64,15 @@ class AssociationPredictor : public Predictor {
 
   // The place of the observation's source.
   uint32_t remember(const Observation& observation);
-  size_t set_of(uint64_t first_page) const { return (mix64(first_page) & (sources_.size() / kWays - 1)) * kWays; }
+  size_t set_of(uint64_t first_page) const { return sets_.of(mix64(first_page)) * kWays; }
   // The place of the page's source, which is made if it is missing.
   uint32_t take(uint64_t first_page);
   void follow(Followers& followers, const Observation& observation, uint32_t lag);
   void grow();
 
   const uint32_t sources_max_;
-  std::vector<Source> sources_;       // sets of kWays
+  LinearSets sets_;
+  std::vector<Source> sources_;       // kWays of each set
   std::vector<Followers> followers_;  // of each source
   uint32_t held_ = 0;
   std::array<Recent, kWindow> recent_{};  // the newest first

@@ -1,6 +1,7 @@
 #include "policy/predict/log_replay.h"
 
 #include <bit>
+#include <utility>
 
 #include "base/assert.h"
 #include "base/random.h"
@@ -20,8 +21,10 @@ uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_wid
 }  // namespace
 
 LogReplayPredictor::LogReplayPredictor(uint32_t entries_max)
-    : entries_max_(entries_max), index_(kBucketsFirst), last_(kVolumes) {
+    : entries_max_(entries_max), buckets_(kBucketsFirst), index_(kBucketsFirst), last_(kVolumes) {
   ASSERT(std::has_single_bit(entries_max) && entries_max < 1u << kSlotBits, entries_max);
+  ring_.reserve(entries_max);  // is never moved; the memory is taken as it is used
+  index_.reserve(std::max<uint64_t>(entries_max, kBucketsFirst));
 }
 
 uint64_t LogReplayPredictor::memory_bytes_max() const {
@@ -30,7 +33,7 @@ uint64_t LogReplayPredictor::memory_bytes_max() const {
 }
 
 uint64_t LogReplayPredictor::memory_bytes() const {
-  return ring_.capacity() * sizeof(Entry) + index_.capacity() * sizeof(Bucket) + last_.size() * sizeof(Last);
+  return ring_.size() * sizeof(Entry) + index_.size() * sizeof(Bucket) + last_.size() * sizeof(Last);
 }
 
 // The last entry that lies in the slot.
@@ -47,14 +50,14 @@ uint32_t LogReplayPredictor::place_of(uint64_t page, uint32_t slot) {
 void LogReplayPredictor::expect_more(const Observation& observation) const {
   const uint64_t hash = mix64(observation.first_page);
   const auto tag = static_cast<uint32_t>(hash >> 32) << kSlotBits;
-  for (const uint32_t place : index_[hash & (index_.size() - 1)]) {
+  for (const uint32_t place : index_[buckets_.of(hash)]) {
     if (place != 0 && (place ^ tag) >> kSlotBits == 0) __builtin_prefetch(&ring_[slot_of(place)]);
   }
 }
 
 uint32_t& LogReplayPredictor::locate(uint64_t page) {
   const uint64_t hash = mix64(page);
-  Bucket& bucket = index_[hash & (index_.size() - 1)];
+  Bucket& bucket = index_[buckets_.of(hash)];
   const auto tag = static_cast<uint32_t>(hash >> 32) << kSlotBits;
   for (uint32_t& place : bucket) {
     const bool maybe = place != 0 && (place ^ tag) >> kSlotBits == 0;
@@ -74,13 +77,17 @@ uint32_t& LogReplayPredictor::locate(uint64_t page) {
 }
 
 void LogReplayPredictor::grow() {
-  index_.assign(std::min<uint64_t>(index_.size() * 4, entries_max_), Bucket{});
-  for (uint32_t slot = 0; slot < ring_.size(); ++slot)
-    locate(ring_[slot].first_page) = place_of(ring_[slot].first_page, slot);
+  Bucket& split = index_[buckets_.grow()];  // which is not moved
+  Bucket& added = index_.emplace_back();
+  for (uint32_t way = 0; way < kWays; ++way) {
+    if (split[way] == 0) continue;
+    const uint64_t page = ring_[slot_of(split[way])].first_page;
+    if (&index_[buckets_.of(mix64(page))] == &added) added[way] = std::exchange(split[way], 0);
+  }
 }
 
 void LogReplayPredictor::forget(uint32_t slot) {
-  for (uint32_t& place : index_[mix64(ring_[slot].first_page) & (index_.size() - 1)]) {
+  for (uint32_t& place : index_[buckets_.of(mix64(ring_[slot].first_page))]) {
     if (place != 0 && slot_of(place) == slot) place = 0;
   }
 }
@@ -102,8 +109,8 @@ uint16_t LogReplayPredictor::match_of(uint64_t before, uint64_t occurrence) {
 }
 
 uint64_t LogReplayPredictor::remember(const Observation& observation) {
-  // Never more than one entry a bucket of the index on average, so that buckets overflow rarely.
-  if (ring_.size() >= index_.size() && ring_.size() < entries_max_) grow();
+  // Never more than one entry on average in a bucket that is still to be split, so that buckets overflow rarely.
+  for (uint32_t i = 0; i < 2 && index_.size() < std::min<uint64_t>(ring_.size() * 2, entries_max_); ++i) grow();
   const uint64_t position = next_++;
   const auto slot = static_cast<uint32_t>(position & (entries_max_ - 1));
   if (ring_.size() < entries_max_) {
@@ -129,8 +136,7 @@ uint64_t LogReplayPredictor::remember(const Observation& observation) {
   }
   last = {stream_of(observation), position};
   // The next one writes over the oldest entry, which the index must forget.
-  if (ring_.size() == entries_max_)
-    __builtin_prefetch(&index_[mix64(at(position + 1).first_page) & (index_.size() - 1)]);
+  if (ring_.size() == entries_max_) __builtin_prefetch(&index_[buckets_.of(mix64(at(position + 1).first_page))]);
   return position;
 }
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "policy/predict/linear_sets.h"
 #include "policy/predict/predictor.h"
 
 namespace foreshard::policy {
@@ -46,7 +47,7 @@ class LogReplayPredictor : public Predictor {
   void observe(const Observation& observation, std::vector<Candidate>& candidates) override;
   void teach(const Observation& observation) override;
   void expect(const Observation& observation) const override {
-    __builtin_prefetch(&index_[mix64(observation.first_page) & (index_.size() - 1)]);
+    __builtin_prefetch(&index_[buckets_.of(mix64(observation.first_page))]);
   }
   void expect_more(const Observation& observation) const override;
   uint64_t memory_bytes_max() const override;
@@ -98,7 +99,8 @@ class LogReplayPredictor : public Predictor {
 
   const uint32_t entries_max_;
   std::vector<Entry> ring_;                 // entry number modulo entries_max_; shorter until it is full
-  std::vector<Bucket> index_;               // by hash of first page; a power of two
+  LinearSets buckets_;
+  std::vector<Bucket> index_;               // by hash of first page
   std::vector<Last> last_;                  // by hash of volume: its last entry
   uint64_t next_ = 0;                       // number of the next entry
   uint64_t last_ns_ = 0, interval_ns_ = 0;  // between requests, smoothed

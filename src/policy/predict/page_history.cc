@@ -1,6 +1,7 @@
 #include "policy/predict/page_history.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.h"
 #include "policy/predict/predictor.h"
@@ -9,12 +10,17 @@ namespace foreshard::policy {
 namespace {
 
 constexpr uint32_t kRegionsFirst = 1024;
+constexpr size_t kGrowsAbove = 4;  // one place in so many: sets that are still to be split hold up to twice as much
 
 }  // namespace
 
 PageHistory::PageHistory(uint32_t regions_max)
-    : regions_max_(regions_max), regions_(std::min(regions_max, kRegionsFirst)), tags_(regions_.size()) {
+    : regions_max_(regions_max), sets_(std::min(regions_max, kRegionsFirst) / kWays) {
   ASSERT(std::has_single_bit(regions_max) && regions_max >= kWays, regions_max);
+  regions_.reserve(regions_max);  // is never moved; the memory is taken as it is used
+  tags_.reserve(regions_max);
+  regions_.resize(sets_.count() * kWays);
+  tags_.resize(sets_.count() * kWays);
 }
 
 const PageHistory::Region* PageHistory::find(uint64_t page) const {
@@ -27,6 +33,7 @@ const PageHistory::Region* PageHistory::find(uint64_t page) const {
 }
 
 PageHistory::Region& PageHistory::take(uint64_t number) {
+  if (held_ > regions_.size() / kGrowsAbove && regions_.size() < regions_max_) grow();
   const size_t set = set_of(number);
   size_t oldest = set;
   for (size_t way = set; way < set + kWays; ++way) {
@@ -44,16 +51,13 @@ PageHistory::Region& PageHistory::take(uint64_t number) {
 }
 
 void PageHistory::grow() {
-  std::vector<Region> old(regions_.size() * 2);
-  old.swap(regions_);
-  std::vector<Tag> tags(regions_.size());
-  tags.swap(tags_);
-  held_ = 0;
-  for (size_t i = 0; i < old.size(); ++i) {
-    if (tags[i].number == kNoRegion) continue;
-    Region& region = take(tags[i].number);
-    region = old[i];
-    tags_[static_cast<size_t>(&region - regions_.data())].last = tags[i].last;
+  const size_t split = sets_.grow() * kWays, added = regions_.size();
+  regions_.resize(added + kWays);
+  tags_.resize(added + kWays);
+  for (size_t way = 0; way < kWays; ++way) {
+    if (tags_[split + way].number == kNoRegion || set_of(tags_[split + way].number) == split) continue;
+    regions_[added + way] = regions_[split + way];
+    tags_[added + way] = std::exchange(tags_[split + way], Tag{});
   }
 }
 
@@ -61,7 +65,6 @@ void PageHistory::touch(uint64_t first_page, uint32_t pages) {
   ++clock_;
   if (!pages_are_possible(first_page, pages)) return;
   const uint64_t touched_end = first_page + std::min(pages, kTouchPagesMax);
-  if (held_ > regions_.size() / 2 && regions_.size() < regions_max_) grow();
   for (uint64_t page = first_page; page < touched_end;) {
     const uint64_t number = page / kRegionPages;
     Region& region = take(number);

@@ -2,8 +2,8 @@
 // neighbourhood (a region of 16 pages) were read in the present and in the previous pass over it. The filter takes
 // its features from here, the footprint expert its proposals.
 //
-// Owner: the Prefetcher. Time is counted in observations. Memory: grows with the regions seen up to regions_max, a
-// cache line each; then the region of four that was left alone longest is forgotten.
+// Owner: the Prefetcher. Time is counted in observations. Memory: grows with the regions seen, a set of four at a time,
+// up to regions_max, a cache line each; then the region of four that was left alone longest is forgotten.
 #pragma once
 
 #include <array>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "policy/predict/linear_sets.h"
 
 namespace foreshard::policy {
 
@@ -64,11 +65,12 @@ class PageHistory {
   static_assert(sizeof(Tag) == 16);
 
   Region& take(uint64_t number);
-  size_t set_of(uint64_t number) const { return (mix64(number) & (regions_.size() / kWays - 1)) * kWays; }
+  size_t set_of(uint64_t number) const { return sets_.of(mix64(number)) * kWays; }
   void grow();
 
   const uint32_t regions_max_;
-  std::vector<Region> regions_;  // sets of kWays
+  LinearSets sets_;
+  std::vector<Region> regions_;  // kWays of each set
   std::vector<Tag> tags_;        // of each
   uint32_t clock_ = kPassObservations + 1;
   uint32_t held_ = 0;
