@@ -11,7 +11,6 @@ constexpr double kPrecisionStep = 1.0 / 8192;
 constexpr uint64_t kOutcomesFirst = 128;     // before them precision is not known
 constexpr double kThresholdTaken = 1.3;      // at most that is taken over
 constexpr uint64_t kOutcomesMax = 1u << 30;  // that are taken over: more say no more
-constexpr double kRise = 1.0 / 4096;         // for each outcome, by how far precision is below the minimum
 constexpr double kThresholdStep = 1.0 / 16384;
 constexpr double kHalfShareStep = 1.0 / 8192;
 constexpr double kDisplacedMin = 1e-6;
@@ -76,7 +75,7 @@ void Threshold::learn(bool used) {
   }
   half_share_ = std::clamp(half_share_ + half_step, settings_.half_share_min, 1.0);
   if (precision_ < settings_.precision_min) {
-    value_ = std::min(value_ + (settings_.precision_min - precision_) * kRise, settings_.threshold_max);
+    value_ = std::min(value_ + (settings_.precision_min - precision_) * settings_.rise, settings_.threshold_max);
   } else {
     value_ = towards(goal, value_);
   }

@@ -53,6 +53,20 @@ TEST(Warming, AsksForLessThanTheCacheAndStopsWhenTheBudgetIsSpent) {
   EXPECT_TRUE(warming.allows(0.99, 8, false));
 }
 
+TEST(Warming, StopsSoonWhereOneOfTenIsUsed) {
+  Warming warming = warming_after(100, 200 * kUs, 150 * kUs);
+  warming.earn(1'000'000);
+  uint64_t issued = 0;
+  for (; warming.allows(0.6, 8, false) && issued < 100'000; ++issued) {
+    warming.earn(10);
+    warming.issue();
+    warming.arrived(1);
+    warming.outcome(issued % 10 == 0);
+  }
+  EXPECT_LT(issued, 3000u);
+  EXPECT_TRUE(warming.allows(0.97, 8, false));  // what is nearly sure goes on, and brings it down again
+}
+
 TEST(Warming, IsBoundedUnderWay) {
   Warming warming = warming_after(100, 200 * kUs, 150 * kUs);
   warming.earn(1'000'000);
