@@ -98,8 +98,9 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
           [this](uint64_t page) { return state_of(page) == PageState::kThere; },
           budget_settings(options.budget).stream_window_pages),
       ledger_(std::clamp(options.cache_pages, kIssuedMin, kIssuedMax), kShadowRecords, options.cache_pages),
+      judged_{.recalibration = {}, .threshold = Threshold(budget_settings(options.budget))},
+      chosen_(judged_),
       budget_(budget_settings(options.budget).waste_share_max),
-      threshold_(budget_settings(options.budget)),
       warming_(budget_settings(options.budget)),
       hint_expert_(kExpertsMax - 1),
       examples_(ledger_.records()),
@@ -140,7 +141,7 @@ void Prefetcher::learn() {
     const bool refused = (outcome.tag & kNoBetterTag) != 0;
     if (!outcome.shadow || refused) {
       const bool for_all = refused && (outcome.tag & kWarmedTag) == 0;
-      Recalibration& recalibration = recalibration_of(outcome.tag);
+      Recalibration& recalibration = experience_of(outcome.tag).recalibration;
       if (outcome.late) {
         recalibration.revise(probability, example.pages_width, for_all);
       } else {
@@ -151,11 +152,11 @@ void Prefetcher::learn() {
     const double stated = outcome.confidence / double{PrefetchLedger::kConfidenceMax};
     if (outcome.late) {
       calibration_.revise(stated);
-      threshold_.revise();
+      experience_of(outcome.tag).threshold.revise();
       continue;
     }
     calibration_.add(stated, outcome.used);
-    threshold_.learn(outcome.used);
+    experience_of(outcome.tag).threshold.learn(outcome.used);
     if (!outcome.used) budget_.waste();
   }
   ledger_.outcomes().clear();
@@ -196,7 +197,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   paying_ = !pays_ || pays_();
   Observation seen = observation;
   seen.fetch_latency_ns = fetch_latency_ns_;
-  seen.threshold = static_cast<float>(std::min(threshold_.value(), kThresholdTold));
+  seen.threshold = static_cast<float>(std::min(chosen_.threshold.value(), kThresholdTold));
   candidates_.clear();
   experts_.observe(seen, candidates_);
   ++observed_;
@@ -251,9 +252,7 @@ void Prefetcher::on_candidates(const Observation& observation, uint8_t expert, s
   late_ = false;
 }
 
-Recalibration& Prefetcher::recalibration_of(uint8_t tag) {
-  return (tag & kChosenTag) != 0 ? chosen_recalibration_ : recalibration_;
-}
+Prefetcher::Experience& Prefetcher::experience_of(uint8_t tag) { return (tag & kChosenTag) != 0 ? chosen_ : judged_; }
 
 PageState Prefetcher::state_of(uint64_t page) const {
   if (cached_(page)) return PageState::kThere;
@@ -339,14 +338,15 @@ void Prefetcher::weigh(const Observation& observation, size_t proposal) {
 
 double Prefetcher::threshold_of(size_t proposal) const {
   const uint32_t missing = proposals_.pages()[proposal].missing;
-  return threshold_.of(missing, displacement_.share() / Displacement::kUsualShare, weighed_[proposal].read_before);
+  return judged_.threshold.of(missing, displacement_.share() / Displacement::kUsualShare,
+                              weighed_[proposal].read_before);
 }
 
 void Prefetcher::record(size_t proposal, bool shadow, uint8_t tag, float probability) {
   const Proposal& page = proposals_.pages()[proposal];
   Weighed& weighed = weighed_[proposal];
   weighed.example.probability = static_cast<uint8_t>(probability * FilterExample::kProbabilityMax + 0.5f);
-  const double stated = recalibration_of(tag).correct(probability, weighed.example.pages_width);
+  const double stated = experience_of(tag).recalibration.correct(probability, weighed.example.pages_width);
   const auto confidence = static_cast<uint8_t>(stated * PrefetchLedger::kConfidenceMax + 0.5);
   const auto expert = static_cast<uint8_t>(page.opinion[0].source / 2);
   if ((ledger_.tag(page.page) & kWarmedTag) != 0) warming_.take();
@@ -410,7 +410,7 @@ void Prefetcher::decide_run(const Observation& observation, size_t run, std::vec
     } else if (!paying_ && weighed_[i].read_before) {
       decision.verdict = kDoesNotPay;
       refuse_as_no_better(i, tag, decision.probability);
-    } else if (recalibration_of(tag).correct(decision.probability, weighed_[i].example.pages_width) <
+    } else if (experience_of(tag).recalibration.correct(decision.probability, weighed_[i].example.pages_width) <
                displacement_.worth(pages[i].missing)) {
       decision.verdict = kNoBetter;
       refuse_as_no_better(i, tag, decision.probability);
@@ -575,11 +575,11 @@ LearnedState Prefetcher::learned() const {
   state.experts = expert_names();
   state.filter_examples = filter_.learned();
   state.filter = filter_.weights();
-  state.recalibration = recalibration_.learned();
+  state.recalibration = judged_.recalibration.learned();
   state.budget = prefetch_budget_name(options_.budget);
-  state.threshold = threshold_.value();
-  state.precision = threshold_.precision();
-  state.outcomes = threshold_.outcomes();
+  state.threshold = judged_.threshold.value();
+  state.precision = judged_.threshold.precision();
+  state.outcomes = judged_.threshold.outcomes();
   if (experts_.log() != nullptr) state.log = experts_.log()->recent(LearnedState::kLoggedMax);
   if (experts_.fingerprint() != nullptr) state.recordings = experts_.fingerprint()->recordings();
   return state;
@@ -590,9 +590,9 @@ void Prefetcher::restore(const LearnedState& learned) {
   const std::string names = expert_names();
   if ((names + ",").starts_with(learned.experts + ",") || (learned.experts + ",").starts_with(names + ",")) {
     filter_.restore(learned.filter, learned.filter_examples);
-    recalibration_.restore(learned.recalibration);
+    judged_.recalibration.restore(learned.recalibration);
     if (learned.budget == prefetch_budget_name(options_.budget))
-      threshold_.restore(learned.threshold, learned.precision, learned.outcomes);
+      judged_.threshold.restore(learned.threshold, learned.precision, learned.outcomes);
   }
   if (experts_.fingerprint() != nullptr) experts_.fingerprint()->restore(learned.recordings);
 }
@@ -623,7 +623,7 @@ PrefetchStatistics Prefetcher::statistics() const {
   statistics.starts = starts_;
   statistics.budget = options_.budget;
   statistics.budget_tokens = budget_.tokens();
-  statistics.threshold = threshold_.value();
+  statistics.threshold = judged_.threshold.value();
   statistics.ece = calibration_.ece();
   statistics.brier = calibration_.brier();
   statistics.brier_base = calibration_.brier_base();

@@ -206,6 +206,12 @@ class Prefetcher {
   uint64_t memory_bytes_max() const;
 
  private:
+  // What came of what was issued: whether what was stated came true, and what is asked of a probability for that.
+  struct Experience {
+    Recalibration recalibration;
+    Threshold threshold;
+  };
+
   void observe(const Observation& observation, std::vector<PageRange>& to_fetch);
   std::string expert_names() const;
   void consider(const Observation& observation, std::vector<PageRange>& to_fetch);
@@ -218,8 +224,7 @@ class Prefetcher {
   void decide_run(const Observation& observation, size_t run, std::vector<PageRange>& to_fetch);
   void record(size_t proposal, bool shadow, uint8_t tag, float probability);
   void refuse_as_no_better(size_t proposal, uint8_t tag, float probability);
-  // Of what is stated of pages that are issued with the tag.
-  Recalibration& recalibration_of(uint8_t tag);
+  Experience& experience_of(uint8_t tag);  // with pages that are issued with the tag
   bool warm(size_t proposal, bool begun);
   void issue_page(uint64_t page, Destination destination, std::vector<PageRange>& to_fetch, size_t first_range,
                   bool hinted = false);
@@ -249,10 +254,8 @@ class Prefetcher {
   OnlineFilter filter_;
   PrefetchLedger ledger_;
   Calibration calibration_;
-  Recalibration recalibration_;
-  Recalibration chosen_recalibration_;  // of what experts state that choose themselves
+  Experience judged_, chosen_;  // with what the filter had judged, and with what experts had chosen themselves
   WasteBudget budget_;
-  Threshold threshold_;
   Crowding crowding_;
   Warming warming_;
   Displacement displacement_;

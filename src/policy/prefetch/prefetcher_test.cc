@@ -362,6 +362,30 @@ TEST(Prefetcher, WhatWasChosenInVainIsChosenAgainOnceItIsRead) {
   EXPECT_GE(hits, 15'000u);
 }
 
+// What the filter had judged and came to nothing says nothing of what is near to what is new.
+TEST(Prefetcher, WhatOthersGuessedInVainIsNotHeldAgainstTheNear) {
+  PrefetcherOptions options = Volume::options(PrefetchMode::kOn, 1024);
+  options.experts = {"log", "near"};
+  Volume volume(options);
+  Random random(8);
+  for (int i = 0; i < 250'000; ++i) {
+    const uint64_t place = random.below(40'000);
+    volume.read(place * 100, 1);
+    volume.read((random.chance(0.22) ? place : random.below(40'000)) * 100 + 50, 1);
+  }
+  ASSERT_GT(volume.statistics().threshold, 0.8);
+  // Four pages, and mostly the four behind them.
+  uint64_t hits = 0, behind = 0;
+  for (uint64_t i = 0; i < 6000; ++i) {
+    const uint64_t first = (uint64_t{1} << 30) + i * 1000;
+    volume.read(first, 4);
+    if (!random.chance(0.65)) continue;
+    ++behind;
+    hits += volume.read(first + 4, 4);
+  }
+  EXPECT_GT(hits, behind * 3 / 4);
+}
+
 // Having stopped, it looks at a part of the requests only: which part must not hang on their rhythm.
 TEST(Prefetcher, StartsAgainWhateverTheRhythm) {
   for (uint64_t phase = 0; phase < 8; ++phase) {
