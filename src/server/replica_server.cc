@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/log.h"
 #include "base/planted.h"
@@ -18,6 +19,8 @@ constexpr int kPageKeyBits = 40;
 
 // A part of a scrub whose caller is gone ends in seconds.
 constexpr uint64_t kScrubBytesPerSecondMin = 1u << 20;
+
+constexpr uint64_t kDamageLineNs = 60'000'000'000;  // between lines on damage that was found by reading ahead
 
 // Where in its volume a page lies.
 uint64_t byte_offset(uint64_t chunk, uint64_t page) { return chunk * kChunkBytes + page * kPageBytes; }
@@ -190,6 +193,23 @@ void ReplicaServer::forget_cached(uint64_t first_key, uint64_t pages) {
   fill_guard_.changed(first_key, pages);
 }
 
+// Of what is read on demand each time, with its reader waiting. Of what is read ahead a line now and then: nobody waits
+// for it, and it may be much, and come again.
+void ReplicaServer::tell_damage(const ReadRequest& r, const Error& error) {
+  std::string more;
+  if ((r.flags & kReadIsPrefetch) != 0) {
+    const uint64_t now_ns = runtime_.now_ns();
+    if (now_ns < damage_quiet_until_ns_) {
+      ++damage_untold_;
+      return;
+    }
+    damage_quiet_until_ns_ = now_ns + kDamageLineNs;
+    more = fmt::format("; read ahead, with {} more since the last such line", std::exchange(damage_untold_, 0));
+  }
+  LOG_WARN("server {}: volume {} offset {}: {}{}", options_.id.value, r.name.volume, byte_offset(r.chunk, error.id),
+           error.message(), more);
+}
+
 // From the store, and into the cache what that wants. Whether there is any data; else all of it reads as zero.
 Task<Result<bool>> ReplicaServer::read_stored(const ReadRequest& r, ByteSpan into) {
   const policy::FillGuard::Ticket ticket = fill_guard_.issue();
@@ -197,9 +217,7 @@ Task<Result<bool>> ReplicaServer::read_stored(const ReadRequest& r, ByteSpan int
   const Result<store::PageMap> states = co_await store_.read(key, r.first_page, into);
   if (!states) {
     if (states.error().code == ErrorCode::kLossy) co_return fail(from_store(states.error()));
-    if (states.error().code == ErrorCode::kCorrupt)
-      LOG_WARN("server {}: volume {} offset {}: {}", options_.id.value, r.name.volume,
-               byte_offset(r.chunk, states.error().id), states.error().message());
+    if (states.error().code == ErrorCode::kCorrupt) tell_damage(r, states.error());
     co_return fail(states.error());
   }
   if (!states->any_data()) co_return false;

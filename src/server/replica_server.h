@@ -72,6 +72,7 @@ class ReplicaServer {
   void fill_cache(const ReadRequest& r, ConstByteSpan data, policy::FillGuard::Ticket ticket);
   runtime::Task<Result<bool>> read_stored(const ReadRequest& r, ByteSpan into);
   runtime::Task<Result<rpc::Reply>> warm(const ReadRequest& r);
+  void tell_damage(const ReadRequest& r, const Error& error);
   uint32_t disk_ns_since(uint64_t begin_ns);
   void forget_cached(uint64_t first_key, uint64_t pages);
   // Turns a store's failure into what a driver can act on, and raises failed().
@@ -89,6 +90,8 @@ class ReplicaServer {
   policy::PageCache cache_;
   static constexpr uint32_t kWarmingMax = 64;
   uint32_t warming_ = 0;  // reads for the cache alone under way
+  uint64_t damage_untold_ = 0;  // found by reading ahead since a line said so, and no line before this time
+  uint64_t damage_quiet_until_ns_ = 0;
   policy::FillGuard fill_guard_;
   std::unique_ptr<rpc::Service> service_;
   runtime::Signal failed_;

@@ -149,6 +149,7 @@ class DriverCore final : public Driver, public LinkOwner {
   bool on_its_way(uint64_t page) const;  // a prefetch of it is under way
   runtime::Task<void> prefetch_range(policy::PageRange range);
   runtime::Task<void> warm_range(policy::PageRange range);
+  void note_failed_fetch(policy::PageRange range, const Error& error);
   void note_server_read(const ServerLink& link, uint64_t pages, uint64_t asked_ns, const server::ReadReply& answered);
   runtime::Task<Result<void>> prefetch_pages(policy::PageRange range);
   runtime::Task<bool> wait_for_prefetch(uint64_t page);

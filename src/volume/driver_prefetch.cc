@@ -12,6 +12,12 @@ using runtime::Task;
 
 constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
 
+// Whether what a read failed by is there the next time too.
+bool lasts(ErrorCode code) {
+  return code == ErrorCode::kCorrupt || code == ErrorCode::kIo || code == ErrorCode::kInvalid ||
+         code == ErrorCode::kUnsupported;
+}
+
 }  // namespace
 
 void DriverCore::observe(const policy::Observation& seen) {
@@ -63,16 +69,26 @@ void DriverCore::prefetch(uint64_t offset, uint64_t bytes) {
 Task<void> DriverCore::prefetch_range(policy::PageRange range) {
   const std::optional<runtime::Gate::Pass> pass = background_.enter();
   const uint64_t asked_ns = runtime_.now_ns();
-  bool good = false;
-  if (pass) good = (co_await prefetch_pages(range)).has_value();
+  Result<void> fetched = fail(ErrorCode::kCancelled, "prefetch: the driver ends");
+  if (pass) fetched = co_await prefetch_pages(range);
   // Readers who wait look into the cache once this has run on.
   prefetching_.erase(range.first_page);
   prefetch_ended_.wake_all();
-  if (good) {
+  if (fetched) {
     prefetcher_.on_fetched(range, std::max<uint64_t>(runtime_.now_ns() - asked_ns, 1));
   } else {
+    note_failed_fetch(range, fetched.error());
     prefetcher_.on_dropped(range);
   }
+}
+
+// What failed for a server's sake or the map's may be had as soon as that is back in order. Where one page is damaged
+// all of its range fails, and the rest can be fetched without it.
+void DriverCore::note_failed_fetch(policy::PageRange range, const Error& error) {
+  if (!lasts(error.code)) return;
+  const uint64_t page = chunk_of(range.first_page) * kPagesPerChunk + error.id;
+  const bool is_one = error.code == ErrorCode::kCorrupt && page - range.first_page < range.pages;
+  prefetcher_.on_failed(is_one ? policy::PageRange{page, 1} : range, runtime_.now_ns());
 }
 
 void DriverCore::note_server_read(const ServerLink& link, uint64_t pages, uint64_t asked_ns,
@@ -95,7 +111,8 @@ Task<void> DriverCore::warm_range(policy::PageRange range) {
       request.first_page = static_cast<uint32_t>(page % kPagesPerChunk);
       request.pages = static_cast<uint32_t>(part_end - page);
       request.flags = server::kReadIsPrefetch | server::kReadIsWarming;
-      (void)co_await volumelet->link->call(server::kMethodRead, bytes_of(request), {}, {});
+      const Result<rpc::Reply> answer = co_await volumelet->link->call(server::kMethodRead, bytes_of(request), {}, {});
+      if (!answer) note_failed_fetch({page, request.pages}, answer.error());
       page = part_end;
     }
   }

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/log.h"
 #include "base/random.h"
 #include "volume/driver_testing.h"
 
@@ -211,6 +212,42 @@ Task<void> fetch_twice(Client& c) {
 }
 
 TEST(DriverPrefetch, CountsWhatAReaderFetchesToo) { run_story(fetch_twice); }
+
+bool one_in_fifty(uint64_t page) { return page % 50 == 49; }
+
+// A reader in order of a volume with many damaged pages gets the error of each that he asks for, as often as he asks.
+// Ahead of him each is asked for a few times in a minute, which costs its neighbours little, and each server says it
+// once.
+Task<void> read_past_damage(Client& c) {
+  constexpr uint64_t kPages = 2000;
+  co_await filled(c, "v", 8 * kMiB);
+  std::unique_ptr<Driver> driver = co_await attached(c, c.options("v"));
+  uint64_t lines = 0, refused = 0;
+  set_log_sink([&](LogLevel, std::string_view line) { lines += line.starts_with("server "); });
+  std::vector<std::byte> data(kPageBytes);
+  const uint64_t begin_ns = c.runtime.now_ns();
+  for (int time = 0; time < 2; ++time) {
+    for (uint64_t page = 0; page < kPages; ++page) {
+      const Result<void> read = co_await driver->read(page * kPageBytes, data);
+      EXPECT_EQ(read.has_value(), !one_in_fifty(page)) << page;
+      if (!read) {
+        ++refused;
+        EXPECT_EQ(read.error().code, ErrorCode::kCorrupt);
+      }
+      co_await c.runtime.executor().sleep_for(4'000'000);
+    }
+  }
+  EXPECT_LT(c.runtime.now_ns() - begin_ns, 50'000'000'000u);
+  const policy::PrefetchStatistics prefetch = driver->status().prefetch;
+  EXPECT_GT(prefetch.total.used, kPages);
+  EXPECT_LE(prefetch.missed_pages, refused + kPages / 50);
+  EXPECT_LE(prefetch.total.dropped, kPages / 50 * 3);
+  EXPECT_LE(lines, refused + kServers);
+  EXPECT_TRUE(co_await driver->detach());
+  set_log_sink({});
+}
+
+TEST(DriverPrefetch, LeavesDamagedPagesAloneForAWhile) { run_story(read_past_damage, 1, one_in_fifty); }
 
 }  // namespace
 }  // namespace foreshard::volume

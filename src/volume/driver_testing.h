@@ -24,21 +24,28 @@ inline constexpr uint64_t kMiB = 1u << 20;
 
 inline std::string server_address(uint64_t id) { return "tcp:server" + std::to_string(id) + ":1"; }
 
-// A store on a disk that is slower than the network.
+// A store on a disk that is slower than the network, and may have damaged pages.
 class SlowStore final : public store::MemoryStore {
  public:
   using MemoryStore::MemoryStore;
+  using Damaged = bool (*)(uint64_t page);  // of any volume
   runtime::Task<Result<store::PageMap>> read(store::ChunkKey key, uint32_t first_page, ByteSpan into) override {
     co_await executor->sleep_for(2'000'000);
+    for (uint32_t i = 0; i < into.size() / kPageBytes; ++i) {
+      if (damaged != nullptr && damaged(key.chunk * kPagesPerChunk + first_page + i))
+        co_return fail(ErrorCode::kCorrupt, "page checksum", first_page + i);
+    }
     co_return co_await MemoryStore::read(key, first_page, into);
   }
   runtime::Executor* executor = nullptr;
+  Damaged damaged = nullptr;
 };
 
 // Metadata and three servers over memory, in one process.
 class RegionProcess : public runtime::SimProcess {
  public:
-  explicit RegionProcess(runtime::SimRuntime& runtime) : runtime_(runtime), region_(runtime) {
+  explicit RegionProcess(runtime::SimRuntime& runtime, SlowStore::Damaged damaged = nullptr)
+      : runtime_(runtime), region_(runtime), damaged_(damaged) {
     runtime.executor().spawn(run());
   }
   bool ready = false;
@@ -55,6 +62,7 @@ class RegionProcess : public runtime::SimProcess {
   runtime::Task<void> start_server(const TestServer& server) {
     stores_.push_back(std::make_unique<SlowStore>(server.uuid, 256 * kMiB));
     stores_.back()->executor = &runtime_.executor();
+    stores_.back()->damaged = damaged_;
     server::ReplicaServerOptions options;
     options.id = ServerId{server.id};
     options.cache_bytes = kMiB;
@@ -65,6 +73,7 @@ class RegionProcess : public runtime::SimProcess {
   }
   runtime::SimRuntime& runtime_;
   TestRegion region_;
+  const SlowStore::Damaged damaged_;
   std::vector<std::unique_ptr<SlowStore>> stores_;
   std::vector<std::unique_ptr<server::ReplicaServer>> servers_;
 };
@@ -94,10 +103,10 @@ struct Client : runtime::SimProcess {
   bool done = false;
 };
 
-inline void run_story(Story story, uint64_t seed = 1) {
+inline void run_story(Story story, uint64_t seed = 1, SlowStore::Damaged damaged = nullptr) {
   runtime::SimWorld world(seed);
   const runtime::NodeId region = world.add_node("region");
-  world.start(region, [](runtime::SimRuntime& r) { return std::make_unique<RegionProcess>(r); });
+  world.start(region, [=](runtime::SimRuntime& r) { return std::make_unique<RegionProcess>(r, damaged); });
   ASSERT_TRUE(
       world.run_until([&] { return static_cast<RegionProcess*>(world.process(region))->ready; }, 10'000'000'000));
   const runtime::NodeId client = world.add_node("client");

@@ -112,7 +112,7 @@ Prefetcher::Prefetcher(const PrefetcherOptions& options, std::function<bool(uint
 uint64_t Prefetcher::memory_bytes_max() const {
   return ledger_.memory_bytes_max() + experts_.memory_bytes_max() + history_.memory_bytes_max() + OnlineFilter::kBytes +
          Sieve::kBytes + sizeof(Displacement) + examples_.size() * sizeof(FilterExample) + postponed_.memory_bytes() +
-         Proposals::kBytesMax;
+         failed_.memory_bytes() + Proposals::kBytesMax;
 }
 
 // A page counts as not used when twice the time has passed in which nearly all are used that are, or half of that which
@@ -166,6 +166,7 @@ void Prefetcher::observe(const Observation& observation, std::vector<PageRange>&
   if (!pages_are_possible(observation.first_page, observation.pages)) return;
   const uint64_t end = observation.first_page + observation.pages;
   if (observation.write) {
+    failed_.forget(observation.first_page, observation.pages);
     if (ledger_.shadow_waiting() == 0) return;
     ledger_.overwritten_range(observation.first_page, observation.pages);
     learn();
@@ -255,7 +256,7 @@ void Prefetcher::on_candidates(const Observation& observation, uint8_t expert, s
 Prefetcher::Experience& Prefetcher::experience_of(uint8_t tag) { return (tag & kChosenTag) != 0 ? chosen_ : judged_; }
 
 PageState Prefetcher::state_of(uint64_t page) const {
-  if (cached_(page)) return PageState::kThere;
+  if (cached_(page) || failed_.holds(page, now_ns_)) return PageState::kThere;
   switch (ledger_.held(page)) {
     case PrefetchLedger::Held::kIssued: return PageState::kThere;
     case PrefetchLedger::Held::kShadow: return PageState::kFollowed;
@@ -519,6 +520,7 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
   const size_t first_range = to_fetch.size();
   for (uint64_t page = range.first_page; page < range.first_page + pages; ++page) {
     if ((ledger_.contains(page) && !ledger_.in_shadow(page)) || cached_(page)) continue;
+    if (failed_.holds(page, now_ns_)) continue;
     const bool issue = mode_ == PrefetchMode::kOn && ledger_.in_flight() < options_.in_flight_pages_max;
     if (mode_ == PrefetchMode::kOn && !issue) {
       refused_in_flight_ += range.first_page + pages - page;
@@ -535,6 +537,7 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
 
 void Prefetcher::on_fetched(PageRange range, uint64_t latency_ns) {
   for (uint64_t page = range.first_page; page < range.first_page + range.pages; ++page) ledger_.fetched(page);
+  failed_.forget(range.first_page, range.pages);
   if (latency_ns != 0) {
     // Sooner down than up: under load a fetch takes longer, and to look further ahead then would only add to the load.
     const uint64_t share = latency_ns < fetch_latency_ns_ ? kLatencyShareDown : kLatencyShareUp;
@@ -547,6 +550,10 @@ void Prefetcher::on_fetched(PageRange range, uint64_t latency_ns) {
 
 void Prefetcher::on_dropped(PageRange range) {
   for (uint64_t page = range.first_page; page < range.first_page + range.pages; ++page) ledger_.dropped(page);
+}
+
+void Prefetcher::on_failed(PageRange range, uint64_t now_ns) {
+  for (uint64_t page = range.first_page; page < range.first_page + range.pages; ++page) failed_.add(page, now_ns);
 }
 
 void Prefetcher::on_first_use(uint64_t page) {

@@ -15,7 +15,8 @@
 //
 // Owner: the driver; one executor; one volume. Pure: no I/O, no clock. How the driver uses it:
 //   read:  look up every page (cache.find; on_first_use for first uses), then on_access once; fetch what it returns
-//   when a fetch is in the cache: on_fetched; if it failed or a write overtook it: on_dropped
+//   when a fetch is in the cache: on_fetched; if it failed or a write overtook it: on_dropped, and on_failed for the
+//     pages that would fail again
 //   PageCache::set_on_wasted -> on_wasted;  NBD CACHE -> hint
 //   write: on_access with write = true
 // Modes: off costs a branch; shadow decides and keeps score and fetches nothing; on. Memory: memory_bytes_max().
@@ -40,6 +41,7 @@
 #include "policy/prefetch/calibration.h"
 #include "policy/prefetch/crowding.h"
 #include "policy/prefetch/displacement.h"
+#include "policy/prefetch/failed_fetches.h"
 #include "policy/prefetch/filter.h"
 #include "policy/prefetch/learned_state.h"
 #include "policy/prefetch/ledger.h"
@@ -172,6 +174,8 @@ class Prefetcher {
   // What was to go into the server's memory has arrived there, or has not.
   void on_warmed(PageRange range) { warming_.arrived(range.pages); }
   void on_dropped(PageRange range);
+  // To ask for them again at once, for whichever memory, would be for nothing: for a while they are not fetched.
+  void on_failed(PageRange range, uint64_t now_ns);
   void on_first_use(uint64_t page);
   void on_wasted(uint64_t page, bool evicted);
   // The client says that it will read this: fetched without regard to precision or budget, up to the pages in flight.
@@ -262,6 +266,7 @@ class Prefetcher {
   uint8_t hint_expert_;
   std::vector<FilterExample> examples_;  // by the ledger's records
   Postponed postponed_;
+  FailedFetches failed_;
   std::vector<Candidate> candidates_;
   Proposals proposals_;
   std::vector<Weighed> weighed_;  // by proposal

@@ -510,6 +510,46 @@ TEST(Prefetcher, WhatIsDroppedMayBeFetchedAgain) {
   volume.expect_conserved();
 }
 
+// Page 1001 cannot be fetched, by any way, until its time is over or it is written.
+TEST(Prefetcher, WhatFailedIsLeftAloneForAWhileAndTheRestIsNot) {
+  for (const bool write : {false, true}) {
+    Volume volume(Volume::options(PrefetchMode::kOn, 256));
+    uint64_t asked = 0, others = 0;
+    const auto read_past_it = [&] {
+      for (uint64_t first = 900; first < 1100; first += 4) {
+        volume.hold_back = true;
+        volume.read(first, 4);
+        for (const PageRange range : volume.ranges) {
+          for (uint64_t page = range.first_page; page < range.first_page + range.pages; ++page) {
+            if (page == 1001) {
+              ++asked;
+              volume.prefetcher->on_dropped({page, 1});
+              volume.prefetcher->on_failed({page, 1}, volume.time_ns);
+            } else {
+              others += page > 1001;
+              volume.arrive({page, 1});
+            }
+          }
+        }
+      }
+      volume.cache.erase_range(0, 2000);
+    };
+    while (asked == 0) read_past_it();
+    others = 0;
+    for (int i = 0; i < 5; ++i) read_past_it();
+    EXPECT_EQ(asked, 1u);
+    EXPECT_GT(others, 0u);
+    std::vector<PageRange> hinted;
+    volume.prefetcher->hint({1000, 3}, hinted);
+    EXPECT_EQ(hinted,
+              (std::vector<PageRange>{{1000, 1, Destination::kDriver, true}, {1002, 1, Destination::kDriver, true}}));
+    for (const PageRange range : hinted) volume.prefetcher->on_dropped(range);
+    write ? volume.write(1001, 1) : void(volume.time_ns += FailedFetches::kFirstNs);
+    for (int i = 0; i < 5; ++i) read_past_it();
+    EXPECT_EQ(asked, 2u);
+  }
+}
+
 TEST(Prefetcher, ProposesNothingBeyondTheVolume) {
   PrefetcherOptions options = Volume::options(PrefetchMode::kOn);
   options.volume_pages = 4000;

@@ -15,7 +15,7 @@
 
 namespace foreshard::policy {
 
-// Of a proposed page.
+// Of a proposed page. There: in the cache, on its way, or not to be had at present.
 enum class PageState : uint8_t { kNeeded, kFollowed, kThere };  // followed: in shadow, from an earlier proposal
 
 struct Opinion {
