@@ -61,6 +61,7 @@ FlashCache::FlashCache(runtime::Runtime& runtime, std::string path, std::unique_
       budget_bytes_max_(static_cast<double>(write_bytes_per_second)),
       budget_bytes_(budget_bytes_max_),
       budget_time_ns_(runtime.now_ns()),
+      turns_(runtime.executor()),
       written_(runtime.executor()) {
   open_.data = Buffer::allocate(kSegmentBytes);
   writing_.data = Buffer::allocate(kSegmentBytes);
@@ -87,6 +88,7 @@ FlashStatistics FlashCache::statistics() const {
   now.used_bytes = index_.size() * kPageBytes;
   now.bytes_max = uint64_t{segments_} * kSegmentBytes;
   now.memory_bytes = memory_bytes();
+  now.under_way = reads_;
   now.hangs = given_up_ != 0 || write_left_;
   return now;
 }
@@ -174,7 +176,7 @@ void FlashCache::gather_runs(uint64_t first_page, ByteSpan into, std::vector<Run
     const uint32_t slot = index_.find(page);
     const std::byte* const data = in_memory(slot);
     const bool joins = !runs.empty() && runs.back().in_memory == (data != nullptr) &&
-                       slot == runs.back().first_slot + runs.back().pages;
+                       slot == runs.back().first_slot + runs.back().pages && runs.back().pages < kRunPagesMax;
     if (!joins && runs.size() == kRunsMax) return;
     const ByteSpan place = into.subspan((page - first_page) * kPageBytes, kPageBytes);
     if (!joins) {
@@ -194,21 +196,16 @@ void FlashCache::gather_runs(uint64_t first_page, ByteSpan into, std::vector<Run
 Task<uint64_t> FlashCache::read(uint64_t first_page, ByteSpan into) {
   const auto reading = std::make_shared<Reading>(weak_from_this(), runtime_.executor());
   gather_runs(first_page, into, reading->runs);
-  for (size_t i = 0; i < reading->runs.size(); ++i) {
-    Run& run = reading->runs[i];
-    if (run.in_memory) continue;
-    run.data = Buffer::allocate(uint64_t{run.pages} * kPageBytes);
-    ++reading->under_way;
-    runtime_.executor().spawn(read_run(file_, reading, i));
-  }
   const uint64_t deadline_ns = runtime_.now_ns() + kPatienceNs;
+  const bool all_asked = co_await start_runs(reading, deadline_ns);
   while (reading->under_way != 0 && co_await reading->ended.wait_until(deadline_ns)) {
   }
-  if (reading->under_way != 0) {
+  if (reading->under_way != 0 || !all_asked) {
     reading->given_up = true;
     ++given_up_;
     ++counts_.overdue;
     tell(kSlow, Error{ErrorCode::kTimeout, "page", first_page, {}});
+    if (reading->under_way == 0) runtime_.executor().spawn(rest(reading->cache, runtime_.executor()));
   }
   uint64_t whole = 0;
   bool leading = true;
@@ -225,16 +222,43 @@ Task<uint64_t> FlashCache::read(uint64_t first_page, ByteSpan into) {
   co_return whole;
 }
 
+// Whether the turn of all came in time; the rest is left out.
+Task<bool> FlashCache::start_runs(std::shared_ptr<Reading> reading, uint64_t deadline_ns) {
+  for (size_t i = 0; i < reading->runs.size(); ++i) {
+    Run& run = reading->runs[i];
+    if (run.in_memory) continue;
+    if (reads_ < kReadsMax) {
+      ++reads_;
+    } else {
+      const bool has_turn = co_await turns_.wait_until(deadline_ns);
+      if (!has_turn) co_return false;
+    }
+    run.data = Buffer::allocate(uint64_t{run.pages} * kPageBytes);
+    ++reading->under_way;
+    runtime_.executor().spawn(read_run(file_, reading, i));
+  }
+  co_return true;
+}
+
+void FlashCache::end_turn() {
+  if (turns_.empty()) {
+    --reads_;
+  } else {
+    turns_.wake_one();
+  }
+}
+
 Task<void> FlashCache::read_run(std::shared_ptr<runtime::File> file, std::shared_ptr<Reading> reading, size_t number) {
   Run& run = reading->runs[number];
   run.got = co_await file->read(offset_of(run.first_slot), run.data.span());
   run.ended = true;
   --reading->under_way;
+  const std::shared_ptr<FlashCache> cache = reading->cache.lock();
+  if (cache != nullptr) cache->end_turn();
   if (!reading->given_up) {
     if (reading->under_way == 0) reading->ended.wake_all();
     co_return;
   }
-  const std::shared_ptr<FlashCache> cache = reading->cache.lock();
   if (cache == nullptr) co_return;
   cache->check(run);
   runtime::Executor& executor = cache->runtime_.executor();

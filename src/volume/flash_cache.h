@@ -10,6 +10,9 @@
 // which covers its number, so that a misdirected write or foreign bytes are found. Whatever goes wrong with the file
 // only makes pages absent; a failed write turns the cache off for good. A disk that hangs holds nobody up for longer
 // than kPatienceNs: until the reads that were given up have ended, and kRestNs longer, nothing in the file is there.
+// No more than kReadsMax of up to kRunPagesMax are asked of it at once, the others wait for their turn: where a disk
+// has more under way than it takes, the kernel lets the thread that asks wait, and with it the whole driver, for as
+// long as the disk hangs.
 //
 // Owner: the driver, which erases what it changes as it does in memory; one executor. Lifecycle: open(), close(); it
 // must not be destroyed while a read() is under way. The file stays, and the next open() uses it again.
@@ -39,6 +42,7 @@ struct FlashStatistics {
   uint64_t mismatches = 0;                 // pages that were read and did not have their checksum
   uint64_t read_errors = 0;                // reads of the file that failed
   uint64_t overdue = 0;                    // reads that were given up because the file took too long
+  uint64_t under_way = 0;                  // reads that the file has not answered yet
   uint64_t written_bytes = 0;              // to the file
   uint64_t used_bytes = 0, bytes_max = 0;  // of pages; a maximum of 0: there is no cache file
   uint64_t memory_bytes = 0;
@@ -55,6 +59,8 @@ class FlashCache : public std::enable_shared_from_this<FlashCache> {
   static constexpr uint64_t kPatienceNs = 1'000'000'000;        // with a read
   static constexpr uint64_t kRestNs = 10'000'000'000;           // after a read that took longer
   static constexpr uint64_t kCloseWaitNs = 5'000'000'000;
+  static constexpr uint32_t kReadsMax = 16;  // with a write of a segment less than the 32 of a SATA disk
+  static constexpr uint32_t kRunPagesMax = 32;
 
   // Errors: open_flash_file's, and kInvalid for sizes.
   static runtime::Task<Result<std::shared_ptr<FlashCache>>> open(runtime::Runtime& runtime, std::string path,
@@ -85,7 +91,7 @@ class FlashCache : public std::enable_shared_from_this<FlashCache> {
     uint32_t number = FlashIndex::kNone;  // where it goes in the file
     uint32_t pages = 0;
   };
-  // Pages in neighbouring slots, all in memory or all in the file, where they are read at once.
+  // Pages in neighbouring slots, all in memory or all in the file, where kRunPagesMax at most are read at once.
   struct Run {
     uint64_t first_page;
     uint32_t first_slot;
@@ -114,6 +120,8 @@ class FlashCache : public std::enable_shared_from_this<FlashCache> {
   void begin_write();
   static runtime::Task<void> write_segments(std::shared_ptr<FlashCache> self);
   void gather_runs(uint64_t first_page, ByteSpan into, std::vector<Run>& runs);
+  runtime::Task<bool> start_runs(std::shared_ptr<Reading> reading, uint64_t deadline_ns);
+  void end_turn();
   static runtime::Task<void> read_run(std::shared_ptr<runtime::File> file, std::shared_ptr<Reading> reading,
                                       size_t number);
   static runtime::Task<void> rest(std::weak_ptr<FlashCache> cache, runtime::Executor& executor);
@@ -132,6 +140,8 @@ class FlashCache : public std::enable_shared_from_this<FlashCache> {
   double budget_bytes_;            // may be written now
   uint64_t budget_time_ns_;        // as of then
   uint64_t given_up_ = 0;          // Readings that were, and have not ended, or only just
+  uint32_t reads_ = 0;             // that the file has been asked for
+  runtime::WaitQueue turns_;       // who is woken takes over the place of a read that has ended
   std::array<bool, kTroubles> told_{};
   bool closed_ = false;
   bool write_left_ = false;  // under way when it was closed

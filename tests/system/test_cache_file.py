@@ -6,6 +6,7 @@ the reason, before the volume is touched."""
 
 import os
 import random
+import time
 
 import nbd
 
@@ -197,6 +198,31 @@ else:
     lab.check("which can be seen", "hangs" in region.cli("volume", "info", "v").stdout and status()["flash_hangs"])
     client.shutdown()
     lab.check("clean detach while it hangs", attachment.stop(), attachment.log())
+    refused("a file that its disk keeps", "its disk has not answered", failing.path / "flash")
+    plain = Attachment(region, "v", cache="4M", prefetch="off")
+    lab.check("who attaches without it can at once", plain.stop(), plain.log())
+    attachment = attach(file=lab.dir / "another")
+    lab.check("or with another one", attachment.stop(), attachment.log())
+    failing.hang(False)
+
+    # More than the disk's queue holds: where the kernel lets the driver's thread wait, it answers nobody any more.
+    attachment = attach(file=failing.path / "flash")
+    client = connect(attachment)
+    wrong = read_pass(14) + read_pass(15)
+    failing.hang()
+    buffers = {offset: nbd.Buffer(PAGE) for offset in chance.sample(order, 2000)}
+    for offset, buffer in buffers.items():
+        client.aio_pread(buffer, offset)
+    deadline = time.monotonic() + 30
+    while client.aio_in_flight() and time.monotonic() < deadline:
+        client.poll(100)
+    lab.check("two thousand reads at once are all answered", client.aio_in_flight() == 0, client.aio_in_flight())
+    if client.aio_in_flight():
+        failing.hang(False)  # or the driver cannot even be killed
+    wrong += sum(bytes(buffer.to_bytearray()) != content[offset] for offset, buffer in buffers.items())
+    lab.check("by servers, as they should be", wrong == 0 and status()["flash_hangs"], wrong)
+    client.shutdown()
+    lab.check("clean detach while all of them hang", attachment.stop(), attachment.log())
     failing.hang(False)
 
     attachment = attach(file=failing.path / "flash")
