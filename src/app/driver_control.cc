@@ -16,7 +16,6 @@ void fill_counts(const policy::PrefetchCounts& counts, pb::PrefetchCounts& messa
   message.set_used(counts.used);
   message.set_late(counts.late);
   message.set_wasted(counts.wasted);
-  message.set_forgotten(counts.forgotten);
   message.set_dropped(counts.dropped);
   message.set_waiting(counts.waiting);
   message.set_in_flight(counts.in_flight);

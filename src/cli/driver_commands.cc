@@ -93,7 +93,6 @@ Json counts_json(const app::pb::PrefetchCounts& counts) {
           {"used", counts.used()},
           {"late", counts.late()},
           {"wasted", counts.wasted()},
-          {"forgotten", counts.forgotten()},
           {"dropped", counts.dropped()},
           {"waiting", counts.waiting()},
           {"in_flight", counts.in_flight()},
@@ -116,7 +115,6 @@ std::vector<std::string> counts_row(const std::string& name, const std::string& 
           shadow ? "-" : pages(counts.late()),
           pages(wasted),
           pages(shadow ? counts.shadow_waiting() : counts.waiting()),
-          shadow ? "-" : pages(counts.forgotten()),
           settled > 0 ? fmt::format("{:.1f} %", 100 * static_cast<double>(used) / settled) : "-"};
 }
 
@@ -157,7 +155,6 @@ Task<Result<void>> show_prefetch(RegionSession& session, std::string name) {
                {"LATE", kRight},
                {"WASTED", kRight},
                {"WAITING", kRight},
-               {"FORGOTTEN", kRight},
                {"PRECISION", kRight}});
   Json experts = Json::array();
   for (const app::pb::PrefetchExpert& expert : prefetch.experts()) {
@@ -218,10 +215,8 @@ void add_prefetch(CLI::App& app, Invocation& invocation) {
   add_volume_name(*stats, options->name);
   stats->footer(
       "used: read by a client before it left the cache. late: asked for while still on its way.\n"
-      "wasted: left the cache unread. waiting: in the cache, not read yet. forgotten: no longer followed, as so many\n"
-      "were fetched since (65,536, or as many as a smaller cache holds); it may wait still, or have been read.\n"
-      "precision: used, of used and wasted. In mode shadow nothing is fetched, and the numbers say what would have\n"
-      "been. An expert that does not pay is stopped, and keeps watching.\n");
+      "wasted: left the cache unread. waiting: in the cache, not read yet. In mode shadow nothing is fetched, and the\n"
+      "numbers say what would have been. An expert that does not pay is stopped, and keeps watching.\n");
   stats->callback([&invocation, options] {
     invocation.run = [&invocation, options] {
       return with_region(invocation,

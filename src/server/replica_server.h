@@ -89,7 +89,7 @@ class ReplicaServer {
   HostedRanges ranges_;
   policy::PageCache cache_;
   static constexpr uint32_t kWarmingMax = 64;
-  uint32_t warming_ = 0;        // reads for the cache alone under way
+  uint32_t warming_ = 0;  // reads for the cache alone under way
   uint64_t damage_untold_ = 0;  // found by reading ahead since a line said so, and no line before this time
   uint64_t damage_quiet_until_ns_ = 0;
   policy::FillGuard fill_guard_;

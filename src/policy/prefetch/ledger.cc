@@ -89,9 +89,7 @@ void PrefetchLedger::write_off_oldest(Ring& ring) {
   const Record& record = ring.records[ring.oldest % ring.records.size()];
   Entry* entry = find(record.page);
   if (entry != nullptr && &ring_of(*entry) == &ring && entry->sequence == ring.sequence_of(ring.oldest)) {
-    give_outcome(*entry, false);
-    count_end(*entry, &ring == &shadow_ ? &PrefetchCounts::shadow_wasted : &PrefetchCounts::forgotten);
-    remove(*entry);
+    end(*entry, false);
   }
   ++ring.oldest;
   ring.horizon_cursor = std::max(ring.horizon_cursor, ring.oldest);
@@ -204,33 +202,29 @@ void PrefetchLedger::give_outcome(Entry& entry, bool used) {
   entry.settled = true;
 }
 
-void PrefetchLedger::count_end(const Entry& entry, uint64_t PrefetchCounts::*as) {
+void PrefetchLedger::count_end(const Entry& entry, bool used) {
   PrefetchCounts& counts = counts_[entry.expert];
   switch (entry.state) {
     case State::kShadow:
       --shadow_waiting_;
       --counts.shadow_waiting;
-      break;
+      ++(used ? counts.shadow_used : counts.shadow_wasted);
+      return;
     case State::kInFlight:
       --in_flight_;
       --counts.in_flight;
       break;
     case State::kWaiting: --counts.waiting; break;
   }
-  ++(counts.*as);
+  ++(used ? counts.used : counts.wasted);
 }
 
 void PrefetchLedger::end(Entry& entry, bool used) {
-  const bool shadow = entry.state == State::kShadow;
   // Late ones say nothing of when they would have been used.
-  const bool timely = entry.state == State::kWaiting || (shadow && outlives_horizon(entry.page));
+  const bool timely = entry.state == State::kWaiting || (entry.state == State::kShadow && outlives_horizon(entry.page));
   if (used && timely) delays_.add(clock_ - record_at(ring_of(entry), entry).clock);
   give_outcome(entry, used);
-  if (shadow) {
-    count_end(entry, used ? &PrefetchCounts::shadow_used : &PrefetchCounts::shadow_wasted);
-  } else {
-    count_end(entry, used ? &PrefetchCounts::used : &PrefetchCounts::wasted);
-  }
+  count_end(entry, used);
   remove(entry);
 }
 

@@ -1,15 +1,14 @@
 // PrefetchLedger: remembers every page that was prefetched, or would have been in shadow, until it is known what
 // came of it. Owner: the Prefetcher. Bounded: so many records of each kind in the order of issue; when they run out
-// the oldest is written off: as not used in what is learned, as forgotten in the counts.
+// the oldest is written off as wasted.
 //
 // Two things are told apart. The counts say what truly happened: a prefetched page was used when a reader found it,
-// wasted when it left the cache unfound; of a forgotten one nothing is said, for it may wait in the cache still,
-// above all in one of more pages than there are records. The outcomes are what decisions learn from, and must not wait
-// for an eviction that a large cache may never make: a page unused for `horizon` further pages is an outcome "not
-// used", once; its count stays open, and its use after all is an outcome of its own. Shadow pages end at the horizon,
-// being in no cache; but for a sample, which is followed on, so that a horizon that has become too short is seen to be.
+// wasted when it left the cache unfound. The outcomes are what decisions learn from, and must not wait for an
+// eviction that a large cache may never make: a page unused for `horizon` further pages is an outcome "not used",
+// once; its count stays open, and its use after all is an outcome of its own. Shadow pages end at the horizon, being in
+// no cache; but for a sample, which is followed on, so that a horizon that has become too short is seen to be.
 //
-// Invariant, per expert: issued = used + wasted + forgotten + dropped + waiting + in flight, and
+// Invariant, per expert: issued = used + wasted + dropped + waiting + in flight, and
 // shadow_issued = shadow_used + shadow_wasted + shadow_waiting.
 #pragma once
 
@@ -28,12 +27,11 @@ inline constexpr uint32_t kExpertsMax = 12;
 // In pages.
 struct PrefetchCounts {
   uint64_t issued = 0;
-  uint64_t used = 0;       // found by a reader, late ones included
-  uint64_t late = 0;       // of those: asked for while still in flight
-  uint64_t wasted = 0;     // left the cache unused
-  uint64_t forgotten = 0;  // unused while they were followed: may wait in the cache, or have been used since
-  uint64_t dropped = 0;    // the fetch failed, or a write came first
-  uint64_t waiting = 0;    // in the cache, unused so far
+  uint64_t used = 0;     // found by a reader, late ones included
+  uint64_t late = 0;     // of those: asked for while still in flight
+  uint64_t wasted = 0;   // left the cache unused
+  uint64_t dropped = 0;  // the fetch failed, or a write came first
+  uint64_t waiting = 0;  // in the cache, unused so far
   uint64_t in_flight = 0;
   uint64_t shadow_issued = 0, shadow_used = 0, shadow_wasted = 0, shadow_waiting = 0;
 };
@@ -140,7 +138,7 @@ class PrefetchLedger {
   uint64_t locate(uint64_t page) const;
   Entry* find(uint64_t page);
   void give_outcome(Entry& entry, bool used);
-  void count_end(const Entry& entry, uint64_t PrefetchCounts::*as);
+  void count_end(const Entry& entry, bool used);
   void end(Entry& entry, bool used);
   void remove(Entry& entry);
   struct Ring;

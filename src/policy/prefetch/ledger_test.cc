@@ -1,7 +1,7 @@
 // Shows, against a plain list of everything issued, what the ledger holds, counts and gives out after every one of
 // many random events, write-offs of full rings and horizons included: the law of conservation (issued = used + wasted
-// + forgotten + dropped + waiting + in flight, and the like for shadow), one outcome to learn from for every page in
-// time, another one where a page was used after all, and each naming the record that issue() named.
+// + dropped + waiting + in flight, and the like for shadow), one outcome to learn from for every page in time,
+// another one where a page was used after all, and each naming the record that issue() named.
 #include "policy/prefetch/ledger.h"
 
 #include <gtest/gtest.h>
@@ -16,8 +16,7 @@ namespace foreshard::policy {
 namespace {
 
 void expect_conserved(const PrefetchCounts& counts) {
-  ASSERT_EQ(counts.issued,
-            counts.used + counts.wasted + counts.forgotten + counts.dropped + counts.waiting + counts.in_flight);
+  ASSERT_EQ(counts.issued, counts.used + counts.wasted + counts.dropped + counts.waiting + counts.in_flight);
   ASSERT_EQ(counts.shadow_issued, counts.shadow_used + counts.shadow_wasted + counts.shadow_waiting);
   ASSERT_LE(counts.late, counts.used);
 }
@@ -27,7 +26,6 @@ void expect_equal(const PrefetchCounts& a, const PrefetchCounts& b) {
   ASSERT_EQ(a.used, b.used);
   ASSERT_EQ(a.late, b.late);
   ASSERT_EQ(a.wasted, b.wasted);
-  ASSERT_EQ(a.forgotten, b.forgotten);
   ASSERT_EQ(a.dropped, b.dropped);
   ASSERT_EQ(a.waiting, b.waiting);
   ASSERT_EQ(a.in_flight, b.in_flight);
@@ -70,7 +68,7 @@ struct Model {
     }
     issued.settled = true;
   }
-  void end(Issued& issued, bool used, bool forgotten = false) {
+  void end(Issued& issued, bool used) {
     settle(issued, used);
     PrefetchCounts& of = counts[issued.expert];
     if (issued.is == Is::kShadow) {
@@ -78,7 +76,7 @@ struct Model {
       ++(used ? of.shadow_used : of.shadow_wasted);
     } else {
       --(issued.is == Is::kInFlight ? of.in_flight : of.waiting);
-      ++(used ? of.used : forgotten ? of.forgotten : of.wasted);
+      ++(used ? of.used : of.wasted);
     }
     issued.is = Is::kEnded;
   }
@@ -87,7 +85,7 @@ struct Model {
     std::vector<Issued>& list = lists[shadow];
     if (list.size() < sizes[shadow]) return;
     Issued& oldest = list[list.size() - sizes[shadow]];
-    if (oldest.is != Is::kEnded) end(oldest, false, true);
+    if (oldest.is != Is::kEnded) end(oldest, false);
   }
   void issue(uint64_t page, uint8_t expert, uint8_t confidence, bool shadow, uint32_t record) {
     if (Issued* old = find(page)) {
@@ -300,8 +298,7 @@ TEST(Ledger, WritesTheOldestOffWhenItIsFullAndKeepsTheKindsApart) {
     expect_conserved(ledger.counts(0));
   }
   EXPECT_EQ(ledger.counts(0).waiting, 64u);
-  EXPECT_EQ(ledger.counts(0).forgotten, 936u);
-  EXPECT_EQ(ledger.counts(0).wasted, 0u);
+  EXPECT_EQ(ledger.counts(0).wasted, 936u);
   EXPECT_FALSE(ledger.contains(935));
   EXPECT_TRUE(ledger.contains(936));
   EXPECT_EQ(ledger.counts(0).shadow_waiting, 128u);

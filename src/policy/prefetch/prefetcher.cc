@@ -47,7 +47,6 @@ void add(PrefetchCounts& total, const PrefetchCounts& counts) {
   total.used += counts.used;
   total.late += counts.late;
   total.wasted += counts.wasted;
-  total.forgotten += counts.forgotten;
   total.dropped += counts.dropped;
   total.waiting += counts.waiting;
   total.in_flight += counts.in_flight;

@@ -112,7 +112,7 @@ struct PrefetchStatistics {
   uint64_t memory_bytes = 0;                // of which it may take at most
   uint32_t experts = 0;
   std::array<ExpertStatistics, kExpertsMax> expert{};
-  // used / (used + wasted), 0 when nothing is known; what the ledger has forgotten is neither.
+  // used / (used + wasted), 0 when nothing is known.
   double precision() const;
   double shadow_precision() const;
 };

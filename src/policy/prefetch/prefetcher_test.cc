@@ -76,8 +76,7 @@ struct Volume {
   PrefetchStatistics statistics() const { return prefetcher->statistics(); }
   void expect_conserved() const {
     const PrefetchCounts counts = statistics().total;
-    EXPECT_EQ(counts.issued,
-              counts.used + counts.wasted + counts.forgotten + counts.dropped + counts.waiting + counts.in_flight);
+    EXPECT_EQ(counts.issued, counts.used + counts.wasted + counts.dropped + counts.waiting + counts.in_flight);
     EXPECT_EQ(counts.shadow_issued, counts.shadow_used + counts.shadow_wasted + counts.shadow_waiting);
     EXPECT_EQ(counts.issued, fetched_pages);
   }
@@ -596,28 +595,6 @@ TEST(Prefetcher, AHintIsFetchedOnceAndKeptOutOfTheBudget) {
   EXPECT_GE(statistics.budget_tokens, tokens);
 }
 
-// A cache of more pages than are followed. What its user is told agrees with what the cache saw.
-TEST(Prefetcher, NothingThatWaitsInALargeCacheIsCalledWasted) {
-  Volume volume(Volume::options(PrefetchMode::kOn, 1u << 17));
-  for (uint64_t first = 0; first < 100'000; first += 1000) {
-    std::vector<PageRange> hinted;
-    volume.prefetcher->hint({first, 1000}, hinted);
-    for (const PageRange range : hinted) volume.arrive(range);
-  }
-  volume.fetched_pages = 100'000;
-  for (uint64_t page = 0; page < 99'000; page += 1000) volume.read(page, 1);
-  volume.cache.erase_range(99'000, 10);
-  volume.expect_conserved();
-  const PageCacheStatistics cached = volume.cache.statistics();
-  const PrefetchStatistics statistics = volume.statistics();
-  EXPECT_EQ(cached.prefetched_used, 99u);
-  EXPECT_EQ(cached.prefetched_wasted, 10u);
-  EXPECT_EQ(statistics.total.wasted, cached.prefetched_wasted);
-  EXPECT_EQ(statistics.total.forgotten, 100'000u - 65'536u);
-  EXPECT_GT(statistics.total.used, 50u);
-  EXPECT_GT(statistics.precision(), 0.8);
-}
-
 TEST(Prefetcher, AHintThatCrossesChunksIsCutThereAndBounded) {
   Volume volume(Volume::options(PrefetchMode::kOn, 65536));
   volume.prefetcher->hint({10, UINT32_MAX}, volume.ranges);
@@ -703,8 +680,7 @@ TEST(Prefetcher, AnyRequestEndsSoonAndStaysInsideTheVolume) {
       if (random.chance(0.02)) prefetcher.on_wasted(first, random.chance(0.5));
     }
     const PrefetchCounts counts = prefetcher.statistics().total;
-    EXPECT_EQ(counts.issued,
-              counts.used + counts.wasted + counts.forgotten + counts.dropped + counts.waiting + counts.in_flight);
+    EXPECT_EQ(counts.issued, counts.used + counts.wasted + counts.dropped + counts.waiting + counts.in_flight);
     EXPECT_EQ(counts.in_flight, 0u);
   }
 }
