@@ -204,7 +204,7 @@ void ReplicaServer::tell_damage(const ReadRequest& r, const Error& error) {
       return;
     }
     damage_quiet_until_ns_ = now_ns + kDamageLineNs;
-    more = fmt::format("; read ahead, with {} more since the last such line", std::exchange(damage_untold_, 0));
+    more = fmt::format("; read ahead, {} more since the last such line", std::exchange(damage_untold_, 0));
   }
   LOG_WARN("server {}: volume {} offset {}: {}{}", options_.id.value, r.name.volume, byte_offset(r.chunk, error.id),
            error.message(), more);

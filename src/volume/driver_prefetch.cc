@@ -15,7 +15,7 @@ constexpr uint64_t kHintPagesMax = 8192;  // of one hint: 32 MiB
 // Whether what a read failed by is there the next time too.
 bool lasts(ErrorCode code) {
   return code == ErrorCode::kCorrupt || code == ErrorCode::kIo || code == ErrorCode::kInvalid ||
-         code == ErrorCode::kUnsupported;
+         code == ErrorCode::kTooLarge;
 }
 
 }  // namespace

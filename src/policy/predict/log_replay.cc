@@ -77,8 +77,9 @@ uint32_t& LogReplayPredictor::locate(uint64_t page) {
 }
 
 void LogReplayPredictor::grow() {
-  Bucket& split = index_[buckets_.grow()];  // which is not moved
+  const uint64_t number = buckets_.grow();
   Bucket& added = index_.emplace_back();
+  Bucket& split = index_[number];
   for (uint32_t way = 0; way < kWays; ++way) {
     if (split[way] == 0) continue;
     const uint64_t page = ring_[slot_of(split[way])].first_page;

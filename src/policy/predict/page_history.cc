@@ -35,9 +35,11 @@ const PageHistory::Region* PageHistory::find(uint64_t page) const {
 PageHistory::Region& PageHistory::take(uint64_t number) {
   if (held_ > regions_.size() / kGrowsAbove && regions_.size() < regions_max_) grow();
   const size_t set = set_of(number);
-  size_t oldest = set;
   for (size_t way = set; way < set + kWays; ++way) {
     if (tags_[way].number == number) return regions_[way];
+  }
+  size_t oldest = set;
+  for (size_t way = set; way < set + kWays; ++way) {
     if (tags_[way].number == kNoRegion) {
       oldest = way;
       break;

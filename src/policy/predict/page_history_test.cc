@@ -68,15 +68,6 @@ void compare(const PageHistory& history, const PageHistory::Region& region, cons
   }
 }
 
-// After a touch of pages that the model has not seen: the region was forgotten meanwhile.
-bool was_forgotten(const PageHistory::Region& region, const Model::Region& before, uint64_t number, uint64_t first,
-                   uint32_t pages) {
-  return std::ranges::any_of(before.counts, [&](const auto& page) {
-    const bool touched = number * kPages + page.first - first < pages;
-    return region.count(page.first) < std::min(page.second + touched, 15u);
-  });
-}
-
 TEST(PageHistory, IsWhatAPlainMapOfAllTouchesSays) {
   // A few regions that all stay, and so many that the history grows several times.
   for (const uint64_t regions : {uint64_t{100}, uint64_t{6000}}) {
@@ -91,14 +82,6 @@ TEST(PageHistory, IsWhatAPlainMapOfAllTouchesSays) {
         if (history.find(number * kPages) == nullptr) forgotten += model.regions.erase(number);
       }
       history.touch(first, pages);
-      // A region of the request itself may have made room for another one of it.
-      for (uint64_t number = first / kPages; number <= (first + pages - 1) / kPages; ++number) {
-        const auto known = model.regions.find(number);
-        if (known == model.regions.end()) continue;
-        if (!was_forgotten(*history.find(number * kPages), known->second, number, first, pages)) continue;
-        model.regions.erase(known);
-        ++forgotten;
-      }
       model.touch(first, pages);
       const PageHistory::Region* region = history.find(first);
       ASSERT_NE(region, nullptr);

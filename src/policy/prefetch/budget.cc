@@ -11,17 +11,20 @@ constexpr double kPrecisionStep = 1.0 / 8192;
 constexpr uint64_t kOutcomesFirst = 128;     // before them precision is not known
 constexpr double kThresholdTaken = 1.3;      // at most that is taken over
 constexpr uint64_t kOutcomesMax = 1u << 30;  // that are taken over: more say no more
+constexpr double kRise = 1.0 / 4096;         // for each outcome, by how far precision is below the minimum
 constexpr double kThresholdStep = 1.0 / 16384;
 constexpr double kHalfShareStep = 1.0 / 8192;
 constexpr double kDisplacedMin = 1e-6;
 
-double towards(double goal, double value) { return value + std::clamp(goal - value, -kThresholdStep, kThresholdStep); }
+double towards(double goal, double value, double pace = 1) {
+  return value + std::clamp(goal - value, -kThresholdStep * pace, kThresholdStep * pace);
+}
 
 }  // namespace
 
 BudgetSettings budget_settings(PrefetchBudget budget) {
   if (budget == PrefetchBudget::kFrugal) {
-    return {.threshold = {.first = 0.82, .least = 0.82},
+    return {.threshold = {.first = 0.84, .least = 0.84},
             .small_share = {.first = 0.7, .least = 0.37, .most = 0.9},
             .half_pages = {},
             .precision_low = 0.76,
@@ -75,9 +78,10 @@ void Threshold::learn(bool used) {
   }
   half_share_ = std::clamp(half_share_ + half_step, settings_.half_share_min, 1.0);
   if (precision_ < settings_.precision_min) {
-    value_ = std::min(value_ + (settings_.precision_min - precision_) * settings_.rise, settings_.threshold_max);
+    value_ =
+        std::min(value_ + (settings_.precision_min - precision_) * kRise * settings_.pace, settings_.threshold_max);
   } else {
-    value_ = towards(goal, value_);
+    value_ = towards(goal, value_, settings_.pace);
   }
 }
 

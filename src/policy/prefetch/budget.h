@@ -40,7 +40,7 @@ struct BudgetSettings {
   double precision_low = 0, precision_high = 1;
   double precision_min = 0;  // below it the threshold rises beyond all that, up to threshold_max
   double threshold_max = 0;
-  double rise = 1.0 / 4096;          // of it for each outcome, times how far precision is below the minimum
+  double pace = 1;                   // of the threshold for large requests
   uint32_t stream_window_pages = 0;  // that a young stream looks ahead; more guesses (SequentialPredictor)
   double waste_share_max = 0;        // wasted pages as a share of the pages that the client read
 };

@@ -1,7 +1,8 @@
 // FailedFetches: pages that could not be fetched, for a reason that will be there the next time too, such as damage on
 // the server's disk. What proposes them goes on doing so; without this they would be asked for again at every request,
-// for nothing. A page is left alone for ten seconds, and each time that it fails again for twice as long as before, up
-// to an hour. A reader who asks for it gets his attempt all the same: nobody looks here for that.
+// for nothing. A page is left alone for ten seconds, and each time that it soon fails again for twice as long as
+// before, up to five minutes: it may have been repaired. A reader who asks for it gets his attempt all the same, and so
+// does a hint: nobody looks here for those.
 //
 // Owner: the Prefetcher. Plain arithmetic, no clock. Memory: fixed; where more pages fail than there is room for,
 // those whose time is over first are forgotten, and are tried again the sooner.
@@ -18,7 +19,7 @@ namespace foreshard::policy {
 class FailedFetches {
  public:
   static constexpr uint64_t kFirstNs = 10'000'000'000;
-  static constexpr uint64_t kMostNs = 3'600'000'000'000;
+  static constexpr uint64_t kMostNs = 300'000'000'000;
   static constexpr uint64_t kPages = 1024;
 
   FailedFetches() : entries_(kPages) {}
@@ -32,6 +33,8 @@ class FailedFetches {
       *entry = {.page = page};
     } else if (now_ns < entry->until_ns) {
       return;  // it had been asked for before that was known
+    } else if (now_ns - entry->until_ns > entry->pause_ns) {
+      entry->pause_ns = 0;  // it may have been good in the meantime
     }
     entry->pause_ns = entry->pause_ns == 0 ? kFirstNs : std::min(entry->pause_ns * 2, kMostNs);
     entry->until_ns = now_ns + entry->pause_ns;
@@ -46,7 +49,7 @@ class FailedFetches {
   // They have come, or are about to be written.
   void forget(uint64_t first_page, uint64_t pages) {
     if (last_until_ns_ == 0) return;
-    if (pages <= kPages) {
+    if (pages <= kOneByOneMax) {
       for (uint64_t i = 0; i < pages; ++i) {
         Entry* const set = set_of(first_page + i);
         std::replace_if(
@@ -61,6 +64,7 @@ class FailedFetches {
 
  private:
   static constexpr uint64_t kWays = 4;
+  static constexpr uint64_t kOneByOneMax = 256;  // pages; beyond, to look at all entries costs less
   struct Entry {
     uint64_t page = 0;
     uint64_t pause_ns = 0;  // 0: free

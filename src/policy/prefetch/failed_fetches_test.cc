@@ -24,6 +24,16 @@ TEST(FailedFetches, HoldAPageEachTimeTwiceAsLong) {
   }
 }
 
+TEST(FailedFetches, BeginAnewWhereThereWasPeace) {
+  FailedFetches failed;
+  failed.add(7, 0);
+  failed.add(7, kFirstNs);
+  EXPECT_TRUE(failed.holds(7, 3 * kFirstNs - 1));
+  failed.add(7, 6 * kFirstNs);
+  EXPECT_TRUE(failed.holds(7, 7 * kFirstNs - 1));
+  EXPECT_FALSE(failed.holds(7, 7 * kFirstNs));
+}
+
 TEST(FailedFetches, ForgetsWhatIsGoodAgain) {
   for (const uint64_t pages : {uint64_t{3}, 2 * FailedFetches::kPages}) {
     FailedFetches failed;

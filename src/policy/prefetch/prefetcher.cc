@@ -34,7 +34,7 @@ constexpr uint64_t kActiveRequests = 4096;
 constexpr uint64_t kStopRequests = 1024;  // so many in a row that led to no fetch: it has stopped
 constexpr uint64_t kStoppedShare = 8;     // of which, or of those that find the way full, one in so many is looked at
 constexpr const char* kTables = "3:";  // of features, as describe() numbers them: with others a filter is worth nothing
-// An expert that chooses is told no more than this: it is only by what passes that the threshold comes down again.
+// An expert that chooses is told no more than this, so that what is nearly sure goes on.
 constexpr double kThresholdTold = 0.9;
 constexpr uint64_t kLatencyShareUp = 32, kLatencyShareDown = 4;
 
@@ -520,7 +520,6 @@ void Prefetcher::hint(PageRange range, std::vector<PageRange>& to_fetch) {
   const size_t first_range = to_fetch.size();
   for (uint64_t page = range.first_page; page < range.first_page + pages; ++page) {
     if ((ledger_.contains(page) && !ledger_.in_shadow(page)) || cached_(page)) continue;
-    if (failed_.holds(page, now_ns_)) continue;
     const bool issue = mode_ == PrefetchMode::kOn && ledger_.in_flight() < options_.in_flight_pages_max;
     if (mode_ == PrefetchMode::kOn && !issue) {
       refused_in_flight_ += range.first_page + pages - page;

@@ -73,7 +73,7 @@ class Warming {
   static constexpr double kRestShare = 0.5;        // of the threshold: for the rest of a request
   static constexpr double kThresholdShare = 0.75;  // of the driver's
   static constexpr double kPrecisionMin = 0.3;
-  static constexpr double kRise = 1.0 / 1024;  // of the threshold: it sees fewer outcomes than the driver's
+  static constexpr double kPace = 4;          // of the threshold: it sees fewer outcomes than the driver's
   static constexpr double kWasteShare = 0.5;  // of the pages that the client reads
   static constexpr uint64_t kReadsFirst = 32, kMemory = 256;
   static constexpr uint64_t kInFlightMax = 128;
@@ -85,7 +85,7 @@ class Warming {
     driver.small_share = {.first = small, .least = small, .most = small};
     driver.half_share_min = 1;
     driver.precision_min = std::min(driver.precision_min, kPrecisionMin);
-    driver.rise = kRise;
+    driver.pace = kPace;
     return driver;
   }
 
