@@ -330,7 +330,7 @@ DriverStatus DriverCore::status() const {
   if (flash_ != nullptr) s.flash = flash_->statistics();
   s.retained_bytes = retained_.bytes();
   s.prefetch = prefetcher_.statistics();
-  s.prefetch.payback = policy::payback_statistics(cache_);
+  s.prefetch.ask_cache(cache_);
   s.learned = learned_;
   if (neural_ != nullptr) s.neural = neural_->status();
   for (const auto& [id, entry] : servers_) {

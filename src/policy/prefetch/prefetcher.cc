@@ -68,10 +68,11 @@ uint32_t log2_bucket(uint64_t value) { return static_cast<uint32_t>(std::bit_wid
 
 }  // namespace
 
-PaybackStatistics payback_statistics(const PageCache& cache) {
-  const Payback* payback = cache.payback();
-  if (payback == nullptr) return {};
-  return {true, payback->pays(), payback->gain(), payback->stops()};
+void PrefetchStatistics::ask_cache(const PageCache& cache) {
+  total.used = cache.statistics().prefetched_used;
+  total.wasted = cache.statistics().prefetched_wasted;
+  total.waiting = cache.statistics().prefetched_waiting;
+  if (const Payback* found = cache.payback()) payback = {true, found->pays(), found->gain(), found->stops()};
 }
 
 double PrefetchStatistics::precision() const { return share(total.used, total.wasted); }

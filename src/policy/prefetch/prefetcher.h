@@ -89,8 +89,6 @@ struct PaybackStatistics {
   std::optional<double> gain;  // Payback::gain()
   uint64_t stops = 0;          // for want of that
 };
-PaybackStatistics payback_statistics(const PageCache& cache);
-
 // For people and for the CLI. Counts are pages.
 struct PrefetchStatistics {
   PrefetchMode mode = PrefetchMode::kOff;
@@ -106,7 +104,7 @@ struct PrefetchStatistics {
   double ece = 0, brier = 0, brier_base = 0;  // of the stated probabilities of issued pages (Calibration)
   std::array<CalibrationBin, Calibration::kBins> reliability{};
   WarmingStatistics warming;
-  PaybackStatistics payback;                // filled in by the owner of the cache
+  PaybackStatistics payback;                // see ask_cache()
   uint64_t fetch_latency_ns = 0;            // smoothed
   uint32_t recordings = 0, recognised = 0;  // boots and jobs known, and of those that are seen at present
   uint64_t memory_bytes = 0;                // of which it may take at most
@@ -115,6 +113,10 @@ struct PrefetchStatistics {
   // used / (used + wasted), 0 when nothing is known.
   double precision() const;
   double shadow_precision() const;
+  // Fills in what only the cache that it is fetched into knows: whether it pays; and of all pages together how many
+  // were used, left unused or wait, to the page. (By expert, pages older than the ledger's last records count as
+  // wasted, though many wait then, and some are used.)
+  void ask_cache(const PageCache& cache);
 };
 
 // What was decided of one run of proposed pages, kept for those who ask why.

@@ -594,6 +594,30 @@ TEST(Prefetcher, AHintIsFetchedOnceAndKeptOutOfTheBudget) {
   EXPECT_GE(statistics.budget_tokens, tokens);
 }
 
+// Programs of 16 requests, half of which end early: where guesses are good, unused pages leave late, when newer ones
+// have long taken their records. The cache knows what came of them.
+TEST(Prefetcher, ThePrecisionThatIsToldIsThatOfTheCache) {
+  Volume volume(Volume::options(PrefetchMode::kOn));
+  Random random(5);
+  for (int i = 0; i < 25'000; ++i) {
+    const uint64_t program = random.below(2048);
+    const uint64_t requests = random.chance(0.5) ? 16 : random.between(2, 9);
+    for (uint64_t k = 0; k < requests; ++k) volume.read(mix64(program * 100 + k) % (1u << 30), 1);
+  }
+  PrefetchStatistics statistics = volume.statistics();
+  const PageCacheStatistics& cached = volume.cache.statistics();
+  EXPECT_GT(statistics.total.wasted, cached.prefetched_wasted * 11 / 10) << "else this shows nothing";
+  statistics.ask_cache(volume.cache);
+  EXPECT_EQ(statistics.total.wasted, cached.prefetched_wasted);
+  EXPECT_EQ(statistics.total.used, cached.prefetched_used);
+  EXPECT_EQ(statistics.total.issued,
+            statistics.total.used + statistics.total.wasted + statistics.total.waiting + statistics.total.in_flight);
+  EXPECT_NEAR(statistics.precision(),
+              static_cast<double>(cached.prefetched_used) /
+                  static_cast<double>(cached.prefetched_used + cached.prefetched_wasted),
+              1e-9);
+}
+
 TEST(Prefetcher, AHintThatCrossesChunksIsCutThereAndBounded) {
   Volume volume(Volume::options(PrefetchMode::kOn, 65536));
   volume.prefetcher->hint({10, UINT32_MAX}, volume.ranges);
