@@ -215,13 +215,9 @@ void add_prefetch(CLI::App& app, Invocation& invocation) {
   add_volume_name(*stats, options->name);
   stats->footer(
       "used: read by a client before it left the cache. late: asked for while still on its way.\n"
-      "wasted: left the cache unread. waiting: in the cache, not read yet. The last line is exact; of an expert's "
-      "pages\n"
-      "only the last ones are followed (65,536, or as many as a smaller cache has), older ones count as wasted. In "
-      "mode\n"
-      "shadow nothing is fetched, and the numbers say what would have been. An expert that does not pay is stopped, "
-      "and\n"
-      "keeps watching.\n");
+      "wasted: left the cache unread. waiting: in the cache, not read yet. The last line is exact; by expert only the\n"
+      "last pages are followed (65,536 at most), and older ones count as wasted. In mode shadow nothing is fetched,\n"
+      "and the numbers say what would have been. An expert that does not pay is stopped, and keeps watching.\n");
   stats->callback([&invocation, options] {
     invocation.run = [&invocation, options] {
       return with_region(invocation,
